@@ -6,5 +6,5 @@ export default defineConfig({
   schema: './src/db/schema.ts',
   out: './drizzle',
   schemaFilter: ['public', 'clerk_sync'],
-  dbCredentials: { url: process.env['DATABASE_URL'] ?? '' },
+  dbCredentials: { url: process.env.DATABASE_URL ?? '' },
 })

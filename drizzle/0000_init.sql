@@ -1,5 +1,7 @@
--- Ours alone, out of the way of the app's own migrations.
-CREATE SCHEMA IF NOT EXISTS "clerk_sync";
+-- Ours alone, out of the way of the app's own migrations. A role may own the schema without the right to create one.
+DO $$ BEGIN
+	IF to_regnamespace('clerk_sync') IS NULL THEN CREATE SCHEMA "clerk_sync"; END IF;
+END $$;
 --> statement-breakpoint
 CREATE TABLE "clerk_sync"."runs" (
 	"id" bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY (sequence name "clerk_sync"."runs_id_seq" INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1),

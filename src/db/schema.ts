@@ -46,6 +46,32 @@ export const users = pgTable(
   (table) => [index('users_clerk_created_at_idx').on(table.clerkCreatedAt)],
 )
 
+/** The keys of `syncedColumns`, in their order. */
+export const syncedKeys = Object.keys(syncedColumns) as (keyof typeof syncedColumns)[]
+
+/** The values of one user that come from Clerk, as they stand in the row. */
+export type SyncedValues = Pick<typeof users.$inferSelect, keyof typeof syncedColumns>
+
+/** One user as Clerk wants it: what the row should hold. Times are milliseconds on Clerk's clock. */
+export interface DesiredUser {
+  readonly clerkId: string
+  readonly values: SyncedValues
+  readonly clerkCreatedAt: number
+  /** The version. */
+  readonly clerkUpdatedAt: number
+}
+
+/** One row as the table has it. Times are milliseconds on Clerk's clock, null in an adopted row. */
+export interface CurrentRow {
+  readonly clerkId: string
+  /** Null where an adopted table still lacks the column (only a dry run meets that). */
+  readonly values: { readonly [K in keyof SyncedValues]: string | null }
+  readonly clerkCreatedAt: number | null
+  readonly clerkUpdatedAt: number | null
+  /** True once the row's own `created_at` is a day old or null: from then on a row without a version has settled. */
+  readonly isDayOld: boolean
+}
+
 export const clerkSync = pgSchema('clerk_sync')
 
 /** The memory of deletions: what keeps late news from putting a user back. Kept 30 days. */

@@ -1,0 +1,201 @@
+// Runs and the lease, in one table: the running row of `clerk_sync.runs` is the right to run. It is kept by heartbeats
+// on Postgres's clock, and every transaction that writes looks at it first, so that a holder that slept stops.
+import { sql } from 'drizzle-orm'
+import { SyncError } from '../errors.ts'
+import { type Database, type Executor, PostgresRefusal, query, transaction } from './database.ts'
+import type { Shape } from './shape.ts'
+
+/** A holder silent for so long has died or sleeps; six heartbeats. */
+const silentAfter = sql.raw(`interval '30 seconds'`)
+/** How long a write waits for the app's locks. Longer would hold up everyone behind one long transaction. */
+const lockTimeout = sql.raw(`'2s'`)
+/** How long a batch of deletions may take: an app's cascade may be slow. */
+const deleteTimeout = sql.raw(`'60s'`)
+/** Any number will do, as long as no other part of the app locks the same one: "clerk-sx" in ASCII. */
+const fence = sql.raw('7163371136806975352')
+
+export interface Lease {
+  readonly runId: number
+  /** Postgres's clock, ms: what tombstones are young or old against. */
+  readonly startedAt: number
+  /** Runs whose holder had fallen silent, now marked `abandoned`. */
+  readonly abandoned: number[]
+}
+
+export interface Holder {
+  readonly runId: number
+  readonly host: string
+  readonly pass: string
+  readonly runningForSeconds: number
+}
+
+export interface NewRun {
+  pass: string
+  trigger: string
+  instanceId: string
+  host: string
+  approveDeletes: number | null
+}
+
+/** What a finished run leaves in the ledger. */
+export interface RunRecord {
+  pass: string
+  status: string
+  counts: object
+  requests: object
+  notes: readonly string[]
+  rejected: readonly { clerkId: string; reason: string }[]
+  error: object | null
+}
+
+/** Takes the lease, or says who holds it. A silent holder is marked `abandoned` first. */
+export async function acquireLease(database: Database, run: NewRun): Promise<Lease | { holder: Holder }> {
+  const lease = await transaction(database, async (tx) => {
+    const abandoned = await query<{ id: number }>(
+      tx,
+      sql`update clerk_sync.runs set status = 'abandoned', finished_at = now()
+          where status = 'running' and heartbeat_at < now() - ${silentAfter} returning id::float8 as id`,
+    )
+    const [taken] = await query<{ id: number; started_at: number }>(
+      tx,
+      sql`insert into clerk_sync.runs (pass, trigger, status, instance_id, host, approve_deletes)
+          values (${run.pass}, ${run.trigger}, 'running', ${run.instanceId}, ${run.host}, ${run.approveDeletes}::integer)
+          on conflict do nothing
+          returning id::float8 as id, (extract(epoch from started_at) * 1000)::float8 as started_at`,
+    )
+    return taken === undefined
+      ? undefined
+      : { runId: taken.id, startedAt: taken.started_at, abandoned: abandoned.map((row) => row.id) }
+  })
+  if (lease !== undefined) return lease
+  const [holder] = await query<Holder>(
+    database.db,
+    sql`select id::float8 as "runId", host, pass,
+          round(extract(epoch from now() - started_at))::float8 as "runningForSeconds"
+        from clerk_sync.runs where status = 'running'`,
+  )
+  // The holder may just have ended; to the caller that is the same "not now".
+  return { holder: holder ?? { runId: 0, host: 'unknown', pass: 'unknown', runningForSeconds: 0 } }
+}
+
+/** Tells the others that this run lives. False once the run is no longer the lease. */
+export async function heartbeat(executor: Executor, runId: number): Promise<boolean> {
+  const rows = await query(
+    executor,
+    sql`update clerk_sync.runs set heartbeat_at = now() where id = ${runId} and status = 'running' returning id`,
+  )
+  return rows.length > 0
+}
+
+/** Writes the end of a run. False if the lease had been lost: then the ledger's `abandoned` stands. */
+export async function finishRun(executor: Executor, runId: number, record: RunRecord): Promise<boolean> {
+  const rows = await query(
+    executor,
+    sql`update clerk_sync.runs set pass = ${record.pass}, status = ${record.status}, finished_at = now(),
+          counts = ${JSON.stringify(record.counts)}::jsonb, requests = ${JSON.stringify(record.requests)}::jsonb,
+          notes = ${JSON.stringify(record.notes)}::jsonb,
+          rejected = ${JSON.stringify(record.rejected.slice(0, 100))}::jsonb,
+          error = ${record.error === null ? null : JSON.stringify(record.error)}::jsonb
+        where id = ${runId} and status = 'running' returning id`,
+  )
+  return rows.length > 0
+}
+
+/** Forgets runs older than 30 days, but for the newest. */
+export async function forgetOldRuns(executor: Executor): Promise<void> {
+  await query(
+    executor,
+    sql`delete from clerk_sync.runs where started_at < now() - interval '30 days'
+        and id < (select max(id) from clerk_sync.runs)`,
+  )
+}
+
+/**
+ * A transaction that writes to `users`. `fence` says what for: `shared` if it may insert, `exclusive` if it deletes,
+ * `none` if it only updates. Then a deletion sees every earlier insert, and every later insert sees the tombstone.
+ * Throws `busy` if the run has lost its lease (`runId` null: a single
+ * user's write, which needs none), and `PostgresRefusal` for a fence, a lock or a row that was not to be had.
+ */
+export async function writeTransaction<T>(
+  database: Database,
+  options: { runId: number | null; fence: 'shared' | 'exclusive' | 'none' },
+  write: (tx: Executor) => Promise<T>,
+): Promise<T> {
+  return transaction(database, async (tx) => {
+    await query(tx, sql`set local lock_timeout = ${lockTimeout}`)
+    // Alone and before any other lock: together with an insert it would look with older eyes, after row locks it
+    // would deadlock.
+    if (options.fence !== 'none') await takeFence(tx, options.fence)
+    if (options.fence === 'exclusive') await query(tx, sql`set local statement_timeout = ${deleteTimeout}`)
+    if (options.runId !== null) await requireLease(tx, options.runId)
+    return write(tx)
+  })
+}
+
+async function takeFence(tx: Executor, mode: 'shared' | 'exclusive'): Promise<void> {
+  const lock = sql.raw(mode === 'shared' ? 'pg_advisory_xact_lock_shared' : 'pg_advisory_xact_lock')
+  try {
+    await query(tx, sql`select ${lock}(${fence})`)
+  } catch (error) {
+    throw error instanceof PostgresRefusal ? new PostgresRefusal('fence', error.code, 'fence') : error
+  }
+}
+
+/** A plain look, no row lock: a heartbeat must never wait for a page. */
+async function requireLease(tx: Executor, runId: number): Promise<void> {
+  const rows = await query(tx, sql`select from clerk_sync.runs where id = ${runId} and status = 'running'`)
+  if (rows.length === 0) throw leaseLost(runId)
+}
+
+/** The error of a run that was silent for too long and has been replaced. */
+export function leaseLost(runId: number): SyncError {
+  return new SyncError('busy', 'this run was silent for too long and lost its lease', {
+    hint: 'Another run has taken over. `npm run status` shows it.',
+    facts: { runId, lost: 'lease' },
+  })
+}
+
+/** Deletions of the last hour that the guard counts: of all runs, but not approved ones, and not by webhooks. */
+export async function countRecentDeletions(executor: Executor, shape: Shape): Promise<number> {
+  if (!shape.ownTables.has('tombstones') || !shape.ownTables.has('runs')) return 0
+  const [row] = await query<{ count: number }>(
+    executor,
+    sql`select count(*)::float8 as count from clerk_sync.tombstones t join clerk_sync.runs r on r.id = t.run_id
+        where t.deleted_at > now() - interval '1 hour' and r.approve_deletes is null`,
+  )
+  return row?.count ?? 0
+}
+
+/** One row of the history, as `status` shows it. */
+export interface PastRun {
+  runId: number
+  pass: string
+  trigger: string
+  status: string
+  instanceId: string
+  host: string
+  startedAt: string
+  finishedAt: string | null
+  heartbeatAt: string
+  counts: Record<string, number> | null
+  requests: Record<string, number> | null
+  notes: string[] | null
+  rejected: { clerkId: string; reason: string }[] | null
+  error: { kind: string; message: string; hint?: string | null } | null
+}
+
+/** The newest runs, newest first; none where nothing ever ran. */
+export async function readRuns(executor: Executor, limit: number, shape: Shape): Promise<PastRun[]> {
+  if (!shape.ownTables.has('runs')) return []
+  const iso = (column: string) =>
+    sql`to_char(${sql.identifier(column)} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
+  const rows = await query<{ run: PastRun | string }>(
+    executor,
+    sql`select json_build_object('runId', id, 'pass', pass, 'trigger', trigger, 'status', status,
+          'instanceId', instance_id, 'host', host, 'startedAt', ${iso('started_at')}, 'finishedAt', ${iso('finished_at')},
+          'heartbeatAt', ${iso('heartbeat_at')}, 'counts', counts, 'requests', requests, 'notes', notes,
+          'rejected', rejected, 'error', error) as run
+        from clerk_sync.runs order by id desc limit ${limit}`,
+  )
+  return rows.map(({ run }) => (typeof run === 'string' ? (JSON.parse(run) as PastRun) : run))
+}

@@ -1,0 +1,300 @@
+// All SQL on `users` and its tombstones. Bulk statements take one array parameter per column (`unnest`). Each write
+// repeats the plan's guards, because the world moves between plan and apply; executed twice, it writes nothing more.
+import { type SQL, sql } from 'drizzle-orm'
+import type { PgColumn } from 'drizzle-orm/pg-core'
+import { arrayParameter, type Executor, query } from './database.ts'
+import { type CurrentRow, type DesiredUser, syncedKeys, users } from './schema.ts'
+import type { Shape } from './shape.ts'
+
+/** Rows whose `clerk_id` has another form are the app's own: never asked for, counted or deleted. */
+const isOurs = sql.raw(`u.clerk_id ~ '^user_[A-Za-z0-9]+$'`)
+
+/** A desired user whose row may hold a newer version, which is then `replaces`: Clerk was asked for that very user. */
+export interface Write extends DesiredUser {
+  readonly replaces?: number
+}
+
+/** The rows of these users, in no order. Columns that an adopted table still lacks read as null. */
+export async function readRows(
+  executor: Executor,
+  clerkIds: readonly string[],
+  shape: Shape,
+): Promise<CurrentRow[]> {
+  if (shape.userColumns === undefined || clerkIds.length === 0) return []
+  const has = (column: PgColumn) => shape.userColumns?.has(column.name) === true
+  const columns = syncedKeys.map((key) => {
+    const column = users[key]
+    return has(column) ? sql`u.${sql.identifier(column.name)}::text as ${sql.identifier(key)}` : nothing(key)
+  })
+  const time = (key: 'clerkCreatedAt' | 'clerkUpdatedAt') =>
+    has(users[key]) ? sql`${epochMs(users[key].name)} as ${sql.identifier(key)}` : nothing(key)
+  const isDayOld = has(users.createdAt)
+    ? sql`coalesce(u.created_at < now() - interval '1 day', true) as is_day_old`
+    : sql`true as is_day_old`
+  const found = await query<Record<string, string | number | boolean | null>>(
+    executor,
+    sql`select u.clerk_id, ${sql.join([...columns, time('clerkCreatedAt'), time('clerkUpdatedAt'), isDayOld], sql`, `)}
+        from users u where u.clerk_id = any(${arrayParameter(clerkIds, 'text')})`,
+  )
+  return found.map((row) => ({
+    clerkId: row.clerk_id as string,
+    values: Object.fromEntries(syncedKeys.map((key) => [key, row[key]])) as CurrentRow['values'],
+    clerkCreatedAt: row.clerkCreatedAt as number | null,
+    clerkUpdatedAt: row.clerkUpdatedAt as number | null,
+    isDayOld: row.is_day_old as boolean,
+  }))
+}
+
+/** The ids of our rows created after `after` and not after `upTo` (ms; undefined is without bound), but for `seen`. */
+export async function readAbsentIds(
+  executor: Executor,
+  span: { after: number | undefined; upTo: number | undefined },
+  seen: readonly string[],
+  shape: Shape,
+): Promise<string[]> {
+  if (shape.userColumns?.has(users.clerkCreatedAt.name) !== true) return []
+  const bounds = [
+    ...(span.after === undefined ? [] : [sql`u.clerk_created_at > ${moment(span.after)}`]),
+    ...(span.upTo === undefined ? [] : [sql`u.clerk_created_at <= ${moment(span.upTo)}`]),
+  ]
+  const rows = await query<{ clerk_id: string }>(
+    executor,
+    sql`select u.clerk_id from users u
+        where ${sql.join([...bounds, sql`u.clerk_created_at is not null`, isOurs], sql` and `)}
+          and u.clerk_id <> all(${arrayParameter(seen, 'text')})`,
+  )
+  return rows.map((row) => row.clerk_id)
+}
+
+/** The ids of our rows without a creation time: an adopted table's, or inserted by the app's old webhook. */
+export async function readUndatedIds(executor: Executor, shape: Shape): Promise<string[]> {
+  if (shape.userColumns === undefined) return []
+  const undated = shape.userColumns.has(users.clerkCreatedAt.name)
+    ? sql`u.clerk_created_at is null`
+    : sql`true`
+  const rows = await query<{ clerk_id: string }>(
+    executor,
+    sql`select u.clerk_id from users u where ${undated} and ${isOurs}`,
+  )
+  return rows.map((row) => row.clerk_id)
+}
+
+/** How many rows are ours. */
+export async function countRows(executor: Executor, shape: Shape): Promise<number> {
+  if (shape.userColumns === undefined) return 0
+  const [row] = await query<{ count: number }>(
+    executor,
+    sql`select count(*)::float8 as count from users u where ${isOurs}`,
+  )
+  return row?.count ?? 0
+}
+
+/** Up to `limit` ids of our rows, newest first where that is known: a sample to show Clerk. */
+export async function readSampleIds(executor: Executor, limit: number, shape: Shape): Promise<string[]> {
+  if (shape.userColumns === undefined) return []
+  const order = shape.userColumns.has(users.createdAt.name)
+    ? sql`order by u.created_at desc nulls last`
+    : sql``
+  const rows = await query<{ clerk_id: string }>(
+    executor,
+    sql`select u.clerk_id from users u where ${isOurs} ${order} limit ${limit}`,
+  )
+  return rows.map((row) => row.clerk_id)
+}
+
+/** Which of these users have a tombstone, and whether it is younger than `youngSince` (ms, Postgres's clock). */
+export async function readTombstones(
+  executor: Executor,
+  clerkIds: readonly string[],
+  youngSince: number,
+  shape: Shape,
+): Promise<Map<string, 'young' | 'old'>> {
+  if (!shape.ownTables.has('tombstones') || clerkIds.length === 0) return new Map()
+  const rows = await query<{ clerk_id: string; young: boolean }>(
+    executor,
+    sql`select clerk_id, deleted_at > ${moment(youngSince)} as young from clerk_sync.tombstones
+        where clerk_id = any(${arrayParameter(clerkIds, 'text')})`,
+  )
+  return new Map(rows.map((row) => [row.clerk_id, row.young ? 'young' : 'old']))
+}
+
+/**
+ * Inserts users that have no row. Gives the ids inserted; their older tombstones go. The caller's transaction holds the
+ * fence, so that every deletion either sees these rows or left a tombstone that this statement sees.
+ */
+export async function insertUsers(
+  tx: Executor,
+  writes: readonly Write[],
+  youngSince: number,
+): Promise<string[]> {
+  const columns = [
+    'clerk_id',
+    ...syncedKeys.map((key) => users[key].name),
+    'clerk_created_at',
+    'clerk_updated_at',
+  ]
+  const names = sql.join(
+    columns.map((name) => sql.identifier(name)),
+    sql`, `,
+  )
+  const rows = await query<{ clerk_id: string }>(
+    tx,
+    sql`insert into users (${names}) select ${names} from ${unnest(writes)} d
+        -- a tombstone blocks
+        where not exists (select from clerk_sync.tombstones t
+          where t.clerk_id = d.clerk_id and t.deleted_at > ${moment(youngSince)})
+        order by clerk_id
+        -- whoever was first wins; the next pass compares
+        on conflict (clerk_id) do nothing
+        returning clerk_id`,
+  )
+  const created = rows.map((row) => row.clerk_id)
+  if (created.length > 0) {
+    await query(
+      tx,
+      sql`delete from clerk_sync.tombstones where clerk_id = any(${arrayParameter(created, 'text')})`,
+    )
+  }
+  return created
+}
+
+/** Writes changed values, and `updated_at` with them. Gives the ids of rows it wrote. Never inserts. */
+export async function updateUsers(tx: Executor, writes: readonly Write[]): Promise<string[]> {
+  const values = syncedKeys.map((key) => assignment(users[key]))
+  return writeRows(
+    tx,
+    writes,
+    [...values, sql`updated_at = now()`],
+    sql`(${valuesOf('u')}) is distinct from (${valuesOf('d')})`,
+  )
+}
+
+/** Writes Clerk's times only: the values are the same, `updated_at` stays. Gives the ids of rows it wrote. */
+export async function refreshUsers(tx: Executor, writes: readonly Write[]): Promise<string[]> {
+  return writeRows(
+    tx,
+    writes,
+    [],
+    sql`(${valuesOf('u')}) is not distinct from (${valuesOf('d')})
+      and (u.clerk_created_at, u.clerk_updated_at) is distinct from (d.clerk_created_at, d.clerk_updated_at)`,
+  )
+}
+
+async function writeRows(
+  tx: Executor,
+  writes: readonly Write[],
+  assignments: SQL[],
+  changed: SQL,
+): Promise<string[]> {
+  const times = [users.clerkCreatedAt, users.clerkUpdatedAt].map(assignment)
+  const rows = await query<{ clerk_id: string }>(
+    tx,
+    sql`with d as (select * from ${unnest(writes)} d),
+        -- one order of row locks for all: no deadlocks among us
+        locked as materialized (select u.clerk_id from users u join d using (clerk_id)
+          order by u.clerk_id for no key update of u)
+        update users u set ${sql.join([...assignments, ...times], sql`, `)}
+        from d join locked using (clerk_id)
+        where u.clerk_id = d.clerk_id
+          -- stale pages lose
+          and (u.clerk_updated_at is null or u.clerk_updated_at <= d.clerk_updated_at
+            or ${epochMs('clerk_updated_at')} = d.replaces)
+          -- the second execution writes nothing
+          and ${changed}
+        returning u.clerk_id`,
+  )
+  return rows.map((row) => row.clerk_id)
+}
+
+/**
+ * Deletes rows that still have the version they were judged by, and leaves tombstones. Gives the ids deleted. The
+ * caller's transaction holds the fence alone. `runId` is null for a webhook.
+ */
+export async function deleteUsers(
+  tx: Executor,
+  rows: readonly { clerkId: string; clerkUpdatedAt: number | null }[],
+  runId: number | null,
+): Promise<string[]> {
+  const ids = arrayParameter(
+    rows.map((row) => row.clerkId),
+    'text',
+  )
+  const versions = arrayParameter(
+    rows.map((row) => row.clerkUpdatedAt),
+    'float8',
+  )
+  const deleted = await query<{ clerk_id: string }>(
+    tx,
+    sql`with judged as (select * from unnest(${ids}, ${versions}) as j(clerk_id, version)),
+        locked as materialized (select u.clerk_id from users u join judged using (clerk_id)
+          order by u.clerk_id for update of u),
+        deleted as (delete from users u using judged j join locked using (clerk_id)
+          where u.clerk_id = j.clerk_id
+            -- a newer version lives
+            and ${epochMs('clerk_updated_at')} is not distinct from j.version
+          returning u.clerk_id)
+        -- not now(): the transaction may have begun long before it got the fence
+        insert into clerk_sync.tombstones (clerk_id, deleted_at, run_id)
+        select clerk_id, clock_timestamp(), ${runId}::bigint from deleted
+        on conflict (clerk_id) do update set deleted_at = excluded.deleted_at, run_id = excluded.run_id
+        returning clerk_id`,
+  )
+  return deleted.map((row) => row.clerk_id)
+}
+
+/** Forgets tombstones older than 30 days: longer than any delivery or listing is late. */
+export async function forgetOldTombstones(tx: Executor): Promise<void> {
+  await query(tx, sql`delete from clerk_sync.tombstones where deleted_at < now() - interval '30 days'`)
+}
+
+/** The writes as a row source, one array parameter per column. */
+function unnest(writes: readonly Write[]): SQL {
+  const column = (
+    name: string,
+    type: string,
+    value: (write: Write) => string | number | null,
+    wire = 'text',
+  ) => ({
+    name: sql.identifier(name),
+    type: sql.raw(type),
+    values: arrayParameter(writes.map(value), wire),
+  })
+  const columns = [
+    column('clerk_id', 'text', (write) => write.clerkId),
+    ...syncedKeys.map((key) =>
+      column(users[key].name, users[key].getSQLType(), (write) => write.values[key]),
+    ),
+    column('clerk_created_at', 'timestamptz(3)', (write) => isoTime(write.clerkCreatedAt)),
+    column('clerk_updated_at', 'timestamptz(3)', (write) => isoTime(write.clerkUpdatedAt)),
+    column('replaces', 'float8', (write) => write.replaces ?? null, 'float8'),
+  ]
+  const names = columns.map((each) => each.name)
+  const casts = columns.map((each) => sql`${each.name}::${each.type} as ${each.name}`)
+  const arrays = columns.map((each) => each.values)
+  return sql`(select ${list(casts)} from unnest(${list(arrays)}) as raw(${list(names)}))`
+}
+
+const list = (parts: SQL[] | ReturnType<typeof sql.identifier>[]) => sql.join(parts as SQL[], sql`, `)
+
+const nothing = (key: string) => sql`null as ${sql.identifier(key)}`
+
+const assignment = (column: { name: string }) =>
+  sql`${sql.identifier(column.name)} = d.${sql.identifier(column.name)}`
+
+const valuesOf = (alias: 'u' | 'd') =>
+  sql.join(
+    syncedKeys.map((key) => sql`${sql.raw(alias)}.${sql.identifier(users[key].name)}`),
+    sql`, `,
+  )
+
+/** A time of a row in ms, exact, also where a hand wrote `infinity` or the year 20000. */
+const epochMs = (column: string) => sql`(extract(epoch from u.${sql.identifier(column)}) * 1000)::float8`
+
+/** A time as JavaScript and Postgres both write it, exact to the millisecond; beyond the years 1 to 9999, infinity. */
+function isoTime(milliseconds: number): string {
+  if (milliseconds > Date.parse('9999-12-31T23:59:59.999Z')) return 'infinity'
+  if (milliseconds < Date.parse('0001-01-01T00:00:00.000Z')) return '-infinity'
+  return new Date(milliseconds).toISOString()
+}
+
+const moment = (milliseconds: number) => sql`${isoTime(milliseconds)}::timestamptz(3)`

@@ -1,0 +1,169 @@
+// Plan and apply for the users at hand: reads their rows, plans, writes in one short transaction. A batch that Postgres
+// refuses is repeated user by user, so that one user's trouble is never another's.
+import { PostgresRefusal } from '../db/database.ts'
+import { writeTransaction } from '../db/ledger.ts'
+import type { CurrentRow, DesiredUser } from '../db/schema.ts'
+import { insertUsers, readRows, readTombstones, refreshUsers, updateUsers } from '../db/users.ts'
+import { SyncError } from '../errors.ts'
+import { hearClock, type Pass } from './pass.ts'
+import { type Change, type Plan, planDoubtful, planPage } from './plan.ts'
+
+/** Clerk takes up to 100 ids in one request. */
+const idsPerRequest = 100
+/** One constraint that refuses more users than this is about the app's schema, not about a user. */
+const refusalsPerConstraint = 100
+/** So many users behind other transactions' locks: somebody holds the table, and each would wait 2 s. */
+const lockRefusals = 20
+/** How often a write is tried when another transaction is in the way. */
+const lockTries = 2
+/** How often a page is tried when the fence is not to be had: each try waits 2 s. */
+const fenceTries = 5
+
+/** Makes the rows of these users what Clerk says. Gives the rows as they were. Throws `SyncError`. */
+export async function applyUsers(pass: Pass, desired: readonly DesiredUser[]): Promise<CurrentRow[]> {
+  if (desired.length === 0) return []
+  const ids = desired.map((user) => user.clerkId)
+  const { db } = pass.database
+  const current = await readRows(db, ids, pass.shape)
+  const found = new Set(current.map((row) => row.clerkId))
+  const rowless = ids.filter((id) => !found.has(id))
+  const tombstones = await readTombstones(db, rowless, pass.youngSince, pass.shape)
+  const plan = planPage(desired, current, tombstones, pass.clock)
+  await applyPlan(pass, plan)
+  for (let start = 0; start < plan.doubtful.length; start += idsPerRequest) {
+    await settleDoubts(pass, plan.doubtful.slice(start, start + idsPerRequest))
+  }
+  return current
+}
+
+/** Rows whose version no listing explains: Clerk is asked for those very users. */
+async function settleDoubts(pass: Pass, doubtful: readonly CurrentRow[]): Promise<void> {
+  const userIds = doubtful.map((row) => row.clerkId)
+  const answer = await pass.clerk.listUsers({ limit: idsPerRequest, userIds })
+  hearClock(pass, answer.date)
+  const users = answer.users.flatMap((user) => (user.kind === 'user' ? [user.desired] : []))
+  await applyPlan(pass, planDoubtful(users, doubtful))
+}
+
+async function applyPlan(pass: Pass, plan: Plan): Promise<void> {
+  const { counts } = pass.tally
+  counts.unchanged += plan.unchanged.length
+  counts.pending += plan.pending.length
+  if (plan.creates.length + plan.updates.length + plan.refreshes.length === 0) return
+  if (pass.runId === undefined) showPlan(pass, plan)
+  else await writePlan(pass, plan)
+}
+
+function showPlan(pass: Pass, plan: Plan): void {
+  const { counts } = pass.tally
+  counts.created += plan.creates.length
+  counts.updated += plan.updates.length
+  counts.refreshed += plan.refreshes.length
+  for (const change of plan.creates) pass.onChange({ kind: 'create', change })
+  for (const change of plan.updates) pass.onChange({ kind: 'update', change })
+  for (const change of plan.refreshes) pass.onChange({ kind: 'refresh', change })
+}
+
+type Batch = Pick<Plan, 'creates' | 'updates' | 'refreshes'>
+
+async function writePlan(pass: Pass, plan: Batch): Promise<void> {
+  try {
+    await writeBatch(pass, plan)
+  } catch (error) {
+    if (!(error instanceof PostgresRefusal)) throw error
+    // One of them is in trouble; it says nothing about the others.
+    for (const change of plan.creates)
+      await writeAlone(pass, { creates: [change], updates: [], refreshes: [] })
+    for (const change of plan.updates)
+      await writeAlone(pass, { creates: [], updates: [change], refreshes: [] })
+    for (const change of plan.refreshes)
+      await writeAlone(pass, { creates: [], updates: [], refreshes: [change] })
+  }
+}
+
+async function writeAlone(pass: Pass, plan: Batch): Promise<void> {
+  pass.signal.throwIfAborted()
+  const [change] = [...plan.creates, ...plan.updates, ...plan.refreshes]
+  if (change === undefined) return
+  for (let tryNumber = 1; ; tryNumber++) {
+    try {
+      return await writeBatch(pass, plan)
+    } catch (error) {
+      if (!(error instanceof PostgresRefusal)) throw error
+      if (error.kind === 'lock' && tryNumber < lockTries) continue
+      return refuse(pass, change, error)
+    }
+  }
+}
+
+/** One transaction; the fence is tried again and again, since it says nothing about a user. */
+async function writeBatch(pass: Pass, plan: Batch): Promise<void> {
+  const { counts } = pass.tally
+  const writes = (changes: readonly Change[]) => changes.map((change) => change.write)
+  for (let tryNumber = 1; ; tryNumber++) {
+    try {
+      const done = await writeTransaction(
+        pass.database,
+        { runId: pass.runId ?? null, fence: plan.creates.length > 0 ? 'shared' : 'none' },
+        async (tx) => ({
+          // Updates first: an address that one user gives up may be another's in the same page.
+          updated: plan.updates.length > 0 ? await updateUsers(tx, writes(plan.updates)) : [],
+          refreshed: plan.refreshes.length > 0 ? await refreshUsers(tx, writes(plan.refreshes)) : [],
+          created:
+            plan.creates.length > 0 ? await insertUsers(tx, writes(plan.creates), pass.youngSince) : [],
+        }),
+      )
+      counts.updated += done.updated.length
+      counts.refreshed += done.refreshed.length
+      counts.created += done.created.length
+      // Somebody wrote the row since it was read: whose news is newer is the next run's to see.
+      const planned = plan.creates.length + plan.updates.length + plan.refreshes.length
+      counts.pending += planned - done.updated.length - done.refreshed.length - done.created.length
+      return
+    } catch (error) {
+      if (!(error instanceof PostgresRefusal) || error.kind !== 'fence') throw error
+      pass.signal.throwIfAborted()
+      if (tryNumber === fenceTries) {
+        throw new SyncError('transient', 'deletions of another process held up the writes for too long', {
+          hint: 'Is a webhook or an old run stuck in a deletion? Try again later.',
+        })
+      }
+    }
+  }
+}
+
+/** Rejects the user by name, unless so many are refused that it is not about users. */
+function refuse(pass: Pass, change: Change, refusal: PostgresRefusal): void {
+  const { clerkId } = change.write
+  const isLock = refusal.kind === 'lock'
+  const reason = isLock ? 'another transaction holds the row' : `refused by ${refusal.constraint}`
+  pass.tally.refused.set(clerkId, change.write)
+  pass.tally.rejected.set(clerkId, `${reason} (${refusal.code})`)
+  const by = isLock ? 'a lock' : refusal.constraint
+  const users = pass.tally.refusals.get(by) ?? new Set()
+  pass.tally.refusals.set(by, users.add(clerkId))
+  if (isLock && users.size > lockRefusals) {
+    throw new SyncError('transient', 'other transactions hold too many rows of the users table', {
+      hint: 'A long transaction of the app or a lock on the table is in the way. Try again when it has ended.',
+    })
+  }
+  if (!isLock && users.size > refusalsPerConstraint) {
+    throw new SyncError(
+      'constraint',
+      `${refusal.constraint} refuses more than ${refusalsPerConstraint} users`,
+      {
+        hint: 'A constraint or column of the app does not fit the users that Clerk has. Relax it, or give it a default.',
+        facts: { code: refusal.code, constraint: refusal.constraint },
+      },
+    )
+  }
+}
+
+/** Tries the refused once more, after the deletions: an old row may have owned what a new one needs. */
+export async function retryRefused(pass: Pass): Promise<void> {
+  for (const user of [...pass.tally.refused.values()]) {
+    pass.tally.refused.delete(user.clerkId)
+    pass.tally.rejected.delete(user.clerkId)
+    await applyUsers(pass, [user])
+  }
+}

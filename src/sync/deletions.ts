@@ -1,0 +1,233 @@
+// What it takes to delete a row: Clerk, asked by id, must deny the user in an answer that proves itself, the row must
+// have settled, the pass must be whole, and the guard must let that many through. Anything less deletes nothing.
+//
+//   candidate ─ settled? ─ no ─► pending
+//       │
+//   asked by id, along with a canary ─ returned ─► planned like any other user
+//       │ denied                     ─ no canary, or a stranger in the answer ─► proves nothing
+//   asked once more, alone, where few are denied or some users were never seen
+//       │ 404
+//   guard ─ too many ─► withheld, no row is deleted
+//       │
+//   delete, leave a tombstone
+import type { ReadableUser } from '../clerk/user.ts'
+import { PostgresRefusal } from '../db/database.ts'
+import { countRecentDeletions, writeTransaction } from '../db/ledger.ts'
+import type { CurrentRow } from '../db/schema.ts'
+import { countRows, deleteUsers, readRows } from '../db/users.ts'
+import { SyncError } from '../errors.ts'
+import { allowedDeletions, isShortfallGrave } from './guard.ts'
+import { hearClock, type Pass } from './pass.ts'
+import { isSettled } from './plan.ts'
+
+/** Clerk takes up to 100 ids in one request; one of them is the canary. */
+const candidatesPerRequest = 99
+/** An app's cascade may be slow; a transaction stays short. */
+const deletionsPerTransaction = 20
+/** So few are asked one by one as well: a second endpoint's word is worth a request each, while they are few. */
+const fewDenied = 100
+const fenceTries = 5
+
+/** What asking by id has shown. */
+export interface Proof {
+  /** Rows whose user Clerk denies. */
+  readonly denied: readonly CurrentRow[]
+  /** Settled or not: candidates that nobody asked about, since the guard would not let them through anyway. */
+  readonly unasked: number
+  /** Rows the guard lets through. */
+  readonly allowed: number
+}
+
+/** Counts, plans and writes users that turned up after all. */
+type Take = (users: readonly ReadableUser[]) => Promise<void>
+
+/**
+ * Asks Clerk for the candidates by id, and stops once more are denied than the guard lets through. Users that Clerk
+ * returns after all are handed to `take`. Deletes nothing.
+ */
+export async function confirmCandidates(
+  pass: Pass,
+  candidates: ReadonlySet<string>,
+  canaries: readonly string[],
+  take: Take,
+): Promise<Proof> {
+  const none = { denied: [], unasked: 0, allowed: 0 }
+  if (candidates.size === 0) return none
+  if (!pass.tally.complete) {
+    pass.tally.notes.add(`${candidates.size} rows were on no page; the pass was incomplete, so they stay`)
+    return none
+  }
+  const allowed = await readAllowance(pass)
+  const queue = [...candidates].sort()
+  const denied: CurrentRow[] = []
+  // A pass that saw nobody has no canary: only an operator's word makes its answers count.
+  const mayAsk = canaries.length > 0 || pass.options.approveDeletes !== undefined
+  while (queue.length > 0 && denied.length <= allowed) {
+    pass.signal.throwIfAborted()
+    const rows = await readRows(pass.database.db, queue.splice(0, candidatesPerRequest), pass.shape)
+    const settled = rows.filter((row) => isSettled(row, pass.clock))
+    pass.tally.counts.pending += rows.length - settled.length
+    if (settled.length === 0) continue
+    if (!mayAsk) {
+      return { denied, unasked: settled.length + queue.length, allowed: 0 }
+    }
+    const answer = await askByIds(pass, settled, canaries)
+    if (answer === undefined) {
+      pass.tally.complete = false
+      pass.tally.notes.add(
+        'Clerk was asked by id for rows that were on no page, and its answer proved nothing',
+      )
+      return none
+    }
+    const returned = new Set(answer.map((user) => user.clerkId))
+    denied.push(...settled.filter((row) => !returned.has(row.clerkId)))
+    await take(answer)
+  }
+  return { denied, unasked: queue.length, allowed }
+}
+
+async function readAllowance(pass: Pass): Promise<number> {
+  const { db } = pass.database
+  return allowedDeletions({
+    rows: await countRows(db, pass.shape),
+    recent: await countRecentDeletions(db, pass.shape),
+    maxDeletes: pass.options.maxDeletes,
+    approved: pass.options.approveDeletes,
+  })
+}
+
+/** Those of the rows' users that Clerk returns; undefined if no answer proves itself. */
+async function askByIds(
+  pass: Pass,
+  rows: readonly CurrentRow[],
+  canaries: readonly string[],
+): Promise<ReadableUser[] | undefined> {
+  const asked = new Set(rows.map((row) => row.clerkId))
+  // A canary may itself have been deleted since: then the next one is asked.
+  for (const canary of canaries.length > 0 ? canaries : [undefined]) {
+    const userIds = [...asked, ...(canary === undefined ? [] : [canary])]
+    const answer = await pass.clerk.listUsers({ limit: 100, userIds })
+    hearClock(pass, answer.date)
+    const users = answer.users.filter((user): user is ReadableUser => user.kind !== 'unreadable')
+    const isStranger = users.some((user) => user.clerkId !== canary && !asked.has(user.clerkId))
+    if (users.length < answer.users.length || isStranger) return undefined
+    if (canary === undefined || users.some((user) => user.clerkId === canary)) {
+      return users.filter((user) => user.clerkId !== canary)
+    }
+  }
+  return undefined
+}
+
+/** Deletes what is denied, if everything else allows it. `count` is how many users Clerk counts. */
+export async function deleteDenied(pass: Pass, proof: Proof, count: number, take: Take): Promise<void> {
+  const { tally } = pass
+  const open = proof.denied.length + proof.unasked
+  if (open === 0) return
+  if (isShortfallGrave(tally.shortfall, tally.counts.seen, count)) {
+    tally.complete = false
+    tally.notes.add(
+      `${open} rows were on no page; too many users that Clerk counts were on none either, so they stay`,
+    )
+    return
+  }
+  if (pass.options.policy === 'upsert-only') {
+    tally.counts.withheld += open
+    tally.notes.add(`${open} rows without a user stay: SYNC_POLICY is upsert-only`)
+    return
+  }
+  if (proof.unasked > 0 || proof.denied.length > proof.allowed) {
+    tally.counts.withheld += open
+    tally.notes.add(
+      `${open} deletions withheld, ${proof.allowed} allowed now. If they are right: npm run sync -- --approve-deletes ${open}`,
+    )
+    return
+  }
+  const rows = await confirmAlone(pass, proof.denied, take)
+  if (pass.runId === undefined) {
+    tally.counts.deleted += rows.length
+    for (const row of rows) pass.onChange({ kind: 'delete', clerkId: row.clerkId })
+    return
+  }
+  for (let start = 0; start < rows.length; start += deletionsPerTransaction) {
+    pass.signal.throwIfAborted()
+    await deleteBatch(pass, rows.slice(start, start + deletionsPerTransaction))
+  }
+}
+
+/**
+ * Asks for each user alone, where they are few or where a live user may be among them: a filter that leaves single ids
+ * out looks just like a denial. Gives the rows that are still denied.
+ */
+async function confirmAlone(pass: Pass, rows: readonly CurrentRow[], take: Take): Promise<CurrentRow[]> {
+  if (rows.length > fewDenied && pass.tally.shortfall === 0) return [...rows]
+  const denied: CurrentRow[] = []
+  for (const row of rows) {
+    pass.signal.throwIfAborted()
+    const answer = await pass.clerk.fetchUser(row.clerkId)
+    if (answer.user === 'denied') denied.push(row)
+    else {
+      pass.tally.unproven = true
+      pass.tally.notes.add('Clerk leaves users out of its lists that it has; their rows stay')
+      pass.log.warn({ clerkId: row.clerkId }, 'user is in no list, but Clerk has it')
+      if (answer.user.kind !== 'unreadable') await take([answer.user])
+    }
+  }
+  return denied
+}
+
+async function deleteBatch(pass: Pass, rows: readonly CurrentRow[]): Promise<void> {
+  try {
+    await deleteRows(pass, rows)
+  } catch (error) {
+    if (!(error instanceof PostgresRefusal)) throw error
+    if (rows.length > 1) {
+      // What the app's schema refuses for one row holds up no other.
+      for (const row of rows) await deleteBatch(pass, [row])
+      return
+    }
+    const [row] = rows
+    if (row !== undefined) {
+      pass.tally.rejected.set(row.clerkId, `deletion refused by ${error.constraint} (${error.code})`)
+    }
+  }
+}
+
+async function deleteRows(pass: Pass, rows: readonly CurrentRow[]): Promise<void> {
+  for (let tryNumber = 1; ; tryNumber++) {
+    try {
+      const deleted = await writeTransaction(
+        pass.database,
+        { runId: pass.runId ?? null, fence: 'exclusive' },
+        async (tx) => deleteUsers(tx, rows, pass.runId ?? null),
+      )
+      pass.tally.counts.deleted += deleted.length
+      await noteKept(pass, rows, new Set(deleted))
+      return
+    } catch (error) {
+      if (!(error instanceof PostgresRefusal) || error.kind !== 'fence') throw error
+      pass.signal.throwIfAborted()
+      if (tryNumber === fenceTries) {
+        throw new SyncError('transient', 'writes of another process held up the deletions for too long', {
+          hint: 'Is a long transaction of a webhook or an old run stuck? Try again later.',
+        })
+      }
+    }
+  }
+}
+
+/** A row that is still there, with the same version, was kept by the app (a trigger, a rule): that must not be silent. */
+async function noteKept(
+  pass: Pass,
+  rows: readonly CurrentRow[],
+  deleted: ReadonlySet<string>,
+): Promise<void> {
+  const left = rows.filter((row) => !deleted.has(row.clerkId))
+  if (left.length === 0) return
+  const versions = new Map(left.map((row) => [row.clerkId, row.clerkUpdatedAt]))
+  const found = await readRows(pass.database.db, [...versions.keys()], pass.shape)
+  for (const row of found) {
+    if (row.clerkUpdatedAt === versions.get(row.clerkId)) {
+      pass.tally.rejected.set(row.clerkId, 'the database keeps the row')
+    } else pass.tally.counts.pending++
+  }
+}

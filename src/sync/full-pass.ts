@@ -1,0 +1,141 @@
+// The full pass: walks all of Clerk's users, plans and applies each page, and keeps the rows that no page returned as
+// candidates for deletion. Reads top to bottom; what proves an absence is in deletions.ts.
+import { setTimeout as delay } from 'node:timers/promises'
+import type { ReadableUser, ReadUser } from '../clerk/user.ts'
+import type { CurrentRow } from '../db/schema.ts'
+import { readAbsentIds, readUndatedIds } from '../db/users.ts'
+import { applyUsers, retryRefused } from './apply.ts'
+import { confirmCandidates, deleteDenied } from './deletions.ts'
+import { shortfallOf } from './guard.ts'
+import { hearClock, type Pass } from './pass.ts'
+import { type WalkPage, walkUsers } from './walk.ts'
+
+/** A listing may lag so long behind the writes: the watermark stays as far behind. */
+const watermarkLagMs = 10 * 60_000
+
+/** What the full pass leaves for the state: where the next incremental pass may begin. Clerk's clock, ms. */
+export interface FullPassResult {
+  readonly watermark: number | null
+}
+
+/** Everything a pass has to remember between its pages. Flat: ids only of what is in doubt. */
+interface Sightings {
+  /** Rows of ours that no page has returned so far. */
+  readonly candidates: Set<string>
+  /** Users seen whose row stands at a later creation time, where it will look absent. */
+  readonly moved: Set<string>
+  /** The users seen last: proof, asked along with candidates, that an answer can be believed. */
+  readonly canaries: string[]
+  /** Users seen that were created before the pass began. */
+  seenOld: number
+}
+
+/** One full pass. Throws `SyncError`; what was written by then stays. */
+export async function runFullPass(pass: Pass): Promise<FullPassResult> {
+  const newest = await pass.clerk.listUsers({ limit: 1, orderBy: '-updated_at' })
+  hearClock(pass, newest.date)
+  const before = await pass.clerk.countUsers()
+  hearClock(pass, before.date)
+
+  const sightings: Sightings = {
+    candidates: new Set(await readUndatedIds(pass.database.db, pass.shape)),
+    moved: new Set(),
+    canaries: [],
+    seenOld: 0,
+  }
+  const walk = walkUsers(pass.clerk, {
+    pageSize: pass.options.pageSize,
+    note: (text) => pass.tally.notes.add(text),
+  })
+  for (;;) {
+    pass.signal.throwIfAborted()
+    const next = await walk.next()
+    if (next.done === true) {
+      if (!next.value.complete) pass.tally.complete = false
+      break
+    }
+    await takePage(pass, sightings, next.value)
+    pass.onProgress(pass.tally.counts.seen, before.count)
+  }
+
+  let after = await pass.clerk.countUsers()
+  hearClock(pass, after.date)
+  const shortfall = () =>
+    shortfallOf({
+      countBefore: before.count,
+      countAfter: after.count,
+      seenOld: sightings.seenOld,
+      seen: pass.tally.counts.seen,
+    })
+  const take = (users: readonly ReadableUser[]) => takeUsers(pass, sightings, users)
+  const proof = await confirmCandidates(pass, sightings.candidates, sightings.canaries, take)
+  if (shortfall() > 0) {
+    // Counts lag too.
+    await delay(pass.options.recountDelayMs, undefined, { signal: pass.signal }).catch(() =>
+      pass.signal.throwIfAborted(),
+    )
+    after = await pass.clerk.countUsers()
+  }
+  pass.tally.shortfall = shortfall()
+  await deleteDenied(pass, proof, Math.max(before.count, after.count), take)
+  await retryRefused(pass)
+  return { watermark: watermarkOf(newest.users) }
+}
+
+async function takePage(pass: Pass, sightings: Sightings, page: WalkPage): Promise<void> {
+  hearClock(pass, page.date)
+  if (page.unreadable > 0) {
+    pass.tally.unreadable += page.unreadable
+    pass.tally.complete = false
+    pass.log.warn({ users: page.unreadable }, 'users without a readable id')
+  }
+  await takeUsers(pass, sightings, page.users)
+  if (!page.closesSpan) return
+  const absent = await readAbsentIds(pass.database.db, page.span, page.seen, pass.shape)
+  for (const id of absent) if (!sightings.moved.has(id)) sightings.candidates.add(id)
+}
+
+/** Counts the users, strikes them off, and writes them. */
+async function takeUsers(pass: Pass, sightings: Sightings, users: readonly ReadableUser[]): Promise<void> {
+  const passStart = pass.clock.startedAt ?? Number.POSITIVE_INFINITY
+  for (const user of users) {
+    sightings.candidates.delete(user.clerkId)
+    pass.tally.counts.seen++
+    if (user.createdAt === undefined || user.createdAt < passStart) sightings.seenOld++
+    if (user.kind === 'rejected') {
+      pass.tally.rejected.set(user.clerkId, user.reason)
+      // Nobody looks where the row stands; wherever that is, its user lives.
+      sightings.moved.add(user.clerkId)
+    }
+  }
+  const rows = await applyUsers(
+    pass,
+    users.flatMap((user) => (user.kind === 'user' ? [user.desired] : [])),
+  )
+  rememberMoved(sightings, users, rows)
+  const last = users.findLast((user) => user.kind === 'user')
+  if (last !== undefined) {
+    sightings.canaries.unshift(last.clerkId)
+    sightings.canaries.length = Math.min(sightings.canaries.length, 3)
+  }
+}
+
+/** A row dated later than its user is met again as an absent one, unless the page's write has moved it. */
+function rememberMoved(
+  sightings: Sightings,
+  users: readonly { clerkId: string; createdAt: number | undefined }[],
+  rows: readonly CurrentRow[],
+): void {
+  const times = new Map(users.map((user) => [user.clerkId, user.createdAt]))
+  for (const row of rows) {
+    const time = times.get(row.clerkId)
+    if (row.clerkCreatedAt !== null && time !== undefined && row.clerkCreatedAt > time) {
+      sightings.moved.add(row.clerkId)
+    }
+  }
+}
+
+function watermarkOf(newest: readonly ReadUser[]): number | null {
+  const [user] = newest
+  return user?.kind === 'user' ? user.desired.clerkUpdatedAt - watermarkLagMs : null
+}

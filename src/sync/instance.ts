@@ -1,0 +1,65 @@
+// Which Clerk instance a table belongs to. A key of another instance would see every row as absent, so it is refused
+// before anything is written. Reads only; the binding itself is written under the lease (reconcile.ts).
+import type { ClerkClient } from '../clerk/api.ts'
+import type { Executor } from '../db/database.ts'
+import type { Shape } from '../db/shape.ts'
+import { readState } from '../db/state.ts'
+import { readSampleIds } from '../db/users.ts'
+import { SyncError } from '../errors.ts'
+
+/** As many ids as Clerk takes in one request. */
+const sampleSize = 100
+
+export interface InstanceCheck {
+  readonly instanceId: string
+  /** The instance the table was bound to and which the operator lets go. */
+  readonly replaced: string | undefined
+}
+
+/**
+ * Asks Clerk which instance the key belongs to, and holds it against the table. Throws `refused` for another instance
+ * than the bound one, and for a table with rows that the instance knows none of, unless `acceptInstance` names it.
+ */
+export async function checkInstance(
+  clerk: ClerkClient,
+  executor: Executor,
+  shape: Shape,
+  acceptInstance: string | undefined,
+): Promise<InstanceCheck> {
+  const { id: instanceId } = await clerk.fetchInstance()
+  if (acceptInstance !== undefined && acceptInstance !== instanceId) {
+    throw new SyncError('refused', `--accept-instance names another instance than the key's, ${instanceId}`, {
+      hint: 'Set CLERK_SECRET_KEY to a key of the instance that you want to accept.',
+      facts: { instanceId },
+    })
+  }
+  const bound = (await readState(executor, shape))?.instanceId
+  if (bound === instanceId) return { instanceId, replaced: undefined }
+  if (bound !== undefined) {
+    if (acceptInstance === instanceId) return { instanceId, replaced: bound }
+    throw new SyncError('refused', `the key is of instance ${instanceId}, the table belongs to ${bound}`, {
+      hint: `Set CLERK_SECRET_KEY to a key of ${bound}, or, to let the table follow the other instance: npm run sync -- --accept-instance ${instanceId}`,
+      facts: { instanceId, bound },
+    })
+  }
+  if (acceptInstance === undefined) await requireKnownRows(clerk, executor, shape, instanceId)
+  return { instanceId, replaced: undefined }
+}
+
+/** A table that was never bound but has rows must be about the users of this instance: one that Clerk knows is enough. */
+async function requireKnownRows(
+  clerk: ClerkClient,
+  executor: Executor,
+  shape: Shape,
+  instanceId: string,
+): Promise<void> {
+  const sample = await readSampleIds(executor, sampleSize, shape)
+  if (sample.length === 0) return
+  const asked = new Set(sample)
+  const answer = await clerk.listUsers({ limit: sampleSize, userIds: sample })
+  if (answer.users.some((user) => user.kind !== 'unreadable' && asked.has(user.clerkId))) return
+  throw new SyncError('refused', `the users table has rows, and instance ${instanceId} knows none of them`, {
+    hint: `Is CLERK_SECRET_KEY of the instance that your app uses (development or production)? If so: npm run sync -- --accept-instance ${instanceId}`,
+    facts: { instanceId, rowsAsked: sample.length },
+  })
+}

@@ -1,0 +1,116 @@
+// What one pass carries along: its parts, its options, Clerk's clock as far as it has been heard, and the tally of what
+// happened. The tally only ever counts what Postgres returned (in a dry run, what the plan says).
+import type { ClerkClient } from '../clerk/api.ts'
+import type { Database } from '../db/database.ts'
+import type { DesiredUser } from '../db/schema.ts'
+import type { Shape } from '../db/shape.ts'
+import type { Logger } from 'pino'
+import type { Change, PassClock } from './plan.ts'
+
+export interface Counts {
+  /** Users read, each once. */
+  seen: number
+  created: number
+  /** Rows whose mapped values changed. */
+  updated: number
+  /** Rows with the same values and a newer version. */
+  refreshed: number
+  unchanged: number
+  deleted: number
+  /** Users and rows left for the grace. */
+  pending: number
+  /** Deletions that the guard or the policy held back. */
+  withheld: number
+  /** Users that could not be mapped or written. */
+  rejected: number
+}
+
+export interface Rejection {
+  readonly clerkId: string
+  readonly reason: string
+}
+
+/** A change as a dry run shows it: `delete` has no desired user, `create` no row. */
+export type ShownChange =
+  | { readonly kind: 'create' | 'update' | 'refresh'; readonly change: Change }
+  | { readonly kind: 'delete'; readonly clerkId: string }
+
+export interface PassOptions {
+  readonly policy: 'sync' | 'upsert-only'
+  readonly graceMs: number
+  readonly maxDeletes: number | undefined
+  /** The operator's ceiling for this one run. */
+  readonly approveDeletes: number | undefined
+  /** 500, the most that Clerk gives. */
+  readonly pageSize: number
+  /** How long a count may lag before it is believed, ms. */
+  readonly recountDelayMs: number
+}
+
+export interface Pass {
+  readonly clerk: ClerkClient
+  readonly database: Database
+  readonly shape: Shape
+  readonly options: PassOptions
+  /** The run that holds the lease; undefined in a dry run, which writes nothing. */
+  readonly runId: number | undefined
+  /** Tombstones left after this moment block (Postgres's clock, ms): the run's start less the grace. */
+  readonly youngSince: number
+  readonly signal: AbortSignal
+  readonly log: Logger
+  readonly tally: Tally
+  readonly clock: { -readonly [K in keyof PassClock]: PassClock[K] }
+  /** Told the users seen so far, and how many Clerk counts. */
+  readonly onProgress: (seen: number, total: number) => void
+  /** Told each change that a dry run would make. */
+  readonly onChange: (change: ShownChange) => void
+}
+
+/** Notes Clerk's clock from an answer's `Date`. */
+export function hearClock(pass: Pass, date: number | undefined): void {
+  if (date === undefined) return
+  pass.clock.startedAt ??= date
+  pass.clock.latest = Math.max(pass.clock.latest ?? date, date)
+}
+
+/** What happened so far. */
+export class Tally {
+  readonly counts: Omit<Counts, 'rejected'> = {
+    seen: 0,
+    created: 0,
+    updated: 0,
+    refreshed: 0,
+    unchanged: 0,
+    deleted: 0,
+    pending: 0,
+    withheld: 0,
+  }
+  /** Reasons by Clerk id. */
+  readonly rejected = new Map<string, string>()
+  /** Users whose very id could not be read. */
+  unreadable = 0
+  /** False once the walk did not meet its end, or met a user without a readable id. */
+  complete = true
+  /** True once an answer about the candidates did not prove what it should. */
+  unproven = false
+  /** Users that Clerk counts and no page showed. */
+  shortfall = 0
+  /** Fallbacks used, and what is open. */
+  readonly notes = new Set<string>()
+  /** Users that Postgres refused, to be tried once more after the deletions. */
+  readonly refused = new Map<string, DesiredUser>()
+  /** Who was ever refused, by constraint. */
+  readonly refusals = new Map<string, Set<string>>()
+
+  /** All counts, rejections included. */
+  total(): Counts {
+    return { ...this.counts, rejected: this.rejected.size + this.unreadable }
+  }
+
+  /** The rejected by name, the unreadable last. */
+  rejections(): Rejection[] {
+    const named = [...this.rejected].map(([clerkId, reason]) => ({ clerkId, reason }))
+    if (this.unreadable === 0) return named
+    return [...named, { clerkId: '(unreadable)', reason: `${this.unreadable} users without a readable id` }]
+  }
+}

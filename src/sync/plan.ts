@@ -1,0 +1,109 @@
+// The plan: what Clerk wants against what the table has. Pure: no clock, no IO, no log; everything it knows about time
+// is handed in, and its output is sorted. The SQL repeats its guards.
+import { type CurrentRow, type DesiredUser, syncedKeys } from '../db/schema.ts'
+import type { Write } from '../db/users.ts'
+
+/** Clerk's clock as a pass knows it, ms. Undefined where no answer had a `Date`: then nothing counts as settled. */
+export interface PassClock {
+  /** The `Date` of the pass's first answer. */
+  readonly startedAt: number | undefined
+  /** The `Date` of its newest answer. */
+  readonly latest: number | undefined
+  /** How long a listing may lag behind the writes. */
+  readonly graceMs: number
+}
+
+/** One change to the table, with what it replaces. */
+export interface Change {
+  readonly write: Write
+  readonly row: CurrentRow | undefined
+}
+
+export interface Plan {
+  readonly creates: readonly Change[]
+  /** Mapped values differ. */
+  readonly updates: readonly Change[]
+  /** Only Clerk's times differ. */
+  readonly refreshes: readonly Change[]
+  readonly unchanged: readonly string[]
+  /** Left for the grace: the listing may be older news than the table. */
+  readonly pending: readonly string[]
+  /** The row holds a version that Clerk's listing does not explain: Clerk is asked for that very user. */
+  readonly doubtful: readonly CurrentRow[]
+}
+
+/**
+ * True once a listing can no longer be older news than the row: its version is older than the grace, or so far in the
+ * future that no change in Clerk can have made it. A row without a version settles by its age.
+ */
+export function isSettled(row: CurrentRow, clock: PassClock): boolean {
+  if (row.clerkUpdatedAt === null) return row.isDayOld
+  if (clock.startedAt === undefined || clock.latest === undefined) return false
+  return (
+    row.clerkUpdatedAt <= clock.startedAt - clock.graceMs || row.clerkUpdatedAt > clock.latest + clock.graceMs
+  )
+}
+
+/** Compares the users of one page with their rows. */
+export function planPage(
+  desired: readonly DesiredUser[],
+  current: readonly CurrentRow[],
+  tombstones: ReadonlyMap<string, 'young' | 'old'>,
+  clock: PassClock,
+): Plan {
+  const rows = new Map(current.map((row) => [row.clerkId, row]))
+  const plan = emptyPlan()
+  for (const user of sorted(desired)) {
+    const row = rows.get(user.clerkId)
+    if (row === undefined) {
+      // The page may have been read before the deletion that left the tombstone.
+      if (tombstones.get(user.clerkId) === 'young') plan.pending.push(user.clerkId)
+      else plan.creates.push({ write: user, row: undefined })
+    } else if (row.clerkUpdatedAt === null || row.clerkUpdatedAt <= user.clerkUpdatedAt) {
+      compare(plan, user, row)
+    } else if (isSettled(row, clock)) {
+      plan.doubtful.push(row)
+    } else {
+      // A webhook got here first.
+      plan.pending.push(user.clerkId)
+    }
+  }
+  return plan
+}
+
+/**
+ * Compares doubtful rows with what Clerk answered for those very users. That answer is written, also over a newer
+ * version, but only if the row still has the version it was judged by. Users without an answer stay pending.
+ */
+export function planDoubtful(answers: readonly DesiredUser[], doubtful: readonly CurrentRow[]): Plan {
+  const users = new Map(answers.map((user) => [user.clerkId, user]))
+  const plan = emptyPlan()
+  for (const row of sorted(doubtful)) {
+    const user = users.get(row.clerkId)
+    if (user === undefined || row.clerkUpdatedAt === null) plan.pending.push(row.clerkId)
+    else compare(plan, { ...user, replaces: row.clerkUpdatedAt }, row)
+  }
+  return plan
+}
+
+/** The synced columns in which the row differs from what Clerk wants. */
+export function changedKeys(write: Write, row: CurrentRow | undefined): (keyof DesiredUser['values'])[] {
+  return syncedKeys.filter((key) => row === undefined || row.values[key] !== write.values[key])
+}
+
+type MutablePlan = { -readonly [K in keyof Plan]: Plan[K] extends readonly (infer E)[] ? E[] : never }
+
+function emptyPlan(): MutablePlan {
+  return { creates: [], updates: [], refreshes: [], unchanged: [], pending: [], doubtful: [] }
+}
+
+function compare(plan: MutablePlan, write: Write, row: CurrentRow): void {
+  if (changedKeys(write, row).length > 0) plan.updates.push({ write, row })
+  else if (row.clerkCreatedAt !== write.clerkCreatedAt || row.clerkUpdatedAt !== write.clerkUpdatedAt) {
+    plan.refreshes.push({ write, row })
+  } else plan.unchanged.push(row.clerkId)
+}
+
+function sorted<T extends { clerkId: string }>(list: readonly T[]): T[] {
+  return [...list].sort((a, b) => (a.clerkId < b.clerkId ? -1 : a.clerkId > b.clerkId ? 1 : 0))
+}

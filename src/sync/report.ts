@@ -1,0 +1,128 @@
+// The report of a run, its status and its exit code. Pure: what other people's tools hold on to is decided here.
+import { isSyncError, type SyncError } from '../errors.ts'
+import type { Counts, Rejection, Tally } from './pass.ts'
+
+export type Status = 'succeeded' | 'partial' | 'withheld' | 'refused' | 'skipped' | 'failed' | 'aborted'
+
+export interface Report {
+  /** Null where no run was recorded: a dry run, or a refusal before it. */
+  readonly runId: number | null
+  /** What was done, also after a step up. */
+  readonly pass: 'full' | 'incremental' | 'user'
+  readonly trigger: string
+  readonly status: Status
+  readonly dryRun: boolean
+  readonly instanceId: string | null
+  /** Rows that SQL returned, not rows planned. */
+  readonly counts: Counts
+  readonly requests: { readonly total: number; readonly throttled: number }
+  /** Fallbacks used, and what is open. */
+  readonly notes: readonly string[]
+  readonly startedAt: string
+  readonly finishedAt: string
+  readonly durationMs: number
+  readonly error: { readonly kind: string; readonly message: string; readonly hint?: string } | null
+}
+
+/** What a run comes to, told by its tally and its error. */
+export function statusOf(tally: Tally, policy: 'sync' | 'upsert-only', error: unknown): Status {
+  if (error !== undefined) return statusOfError(error)
+  const counts = tally.total()
+  if (!tally.complete || tally.unproven || tally.shortfall > 0 || counts.rejected > 0) return 'partial'
+  return counts.withheld > 0 && policy === 'sync' ? 'withheld' : 'succeeded'
+}
+
+function statusOfError(error: unknown): Status {
+  if (!isSyncError(error)) return 'failed'
+  if (error.kind === 'aborted') return 'aborted'
+  if (error.kind === 'busy' && error.facts.lost === undefined) return 'skipped'
+  return error.kind === 'refused' || error.kind === 'configuration' ? 'refused' : 'failed'
+}
+
+/** The error as the report shows it. A failure of our own shows no message, which might carry anything. */
+export function describeError(error: unknown): NonNullable<Report['error']> | null {
+  if (error === undefined) return null
+  if (!isSyncError(error)) {
+    return {
+      kind: 'bug',
+      message: 'the run failed for a reason this tool does not know',
+      hint: 'The log has where it happened. Please report it.',
+    }
+  }
+  return {
+    kind: error.kind,
+    message: error.message,
+    ...(error.hint === undefined ? {} : { hint: error.hint }),
+  }
+}
+
+/** Exit codes by meaning, from sysexits.h where it has one. */
+export const exitCodes = {
+  succeeded: 0,
+  failed: 1,
+  changesFound: 2,
+  withheld: 3,
+  partial: 4,
+  usage: 64,
+  tryAgainLater: 75,
+  configuration: 78,
+} as const
+
+/** The exit code of a failure. A signal's is 128 and its number. */
+export function exitCodeOfError(error: unknown): number {
+  if (!isSyncError(error)) return exitCodes.failed
+  return exitCodeOfKind(error.kind, error)
+}
+
+function exitCodeOfKind(kind: SyncError['kind'], error: SyncError): number {
+  switch (kind) {
+    case 'usage':
+      return exitCodes.usage
+    case 'configuration':
+    case 'refused':
+      return exitCodes.configuration
+    case 'aborted':
+      return error.facts.signal === 'SIGINT' ? 130 : 143
+    case 'busy':
+    case 'transient':
+      return exitCodes.tryAgainLater
+    default:
+      return exitCodes.failed
+  }
+}
+
+/** The exit code of a run. Where several hold, the first of 64, 78, 130/143, 75, 1, 4, 3, 2, 0. */
+export function exitCodeOf(
+  outcome: { report: Report; error: unknown; complete: boolean },
+  flags: { detailedExitcode: boolean; skipIfRunning: boolean },
+): number {
+  const { report, error } = outcome
+  if (error !== undefined) {
+    return report.status === 'skipped' && flags.skipIfRunning ? exitCodes.succeeded : exitCodeOfError(error)
+  }
+  // A dry run that read everything has done its job, whatever it found; a script that asks for details gets them.
+  if (report.dryRun && !flags.detailedExitcode)
+    return outcome.complete ? exitCodes.succeeded : exitCodes.partial
+  if (report.status === 'partial') return exitCodes.partial
+  if (report.status === 'withheld') return exitCodes.withheld
+  const { created, updated, refreshed, deleted } = report.counts
+  return report.dryRun && created + updated + refreshed + deleted > 0
+    ? exitCodes.changesFound
+    : exitCodes.succeeded
+}
+
+/** One line for a person, without ids, emails or names. */
+export function summaryOf(report: Report): string {
+  const named = Object.entries(report.counts)
+    .filter(([key, count]) => key === 'seen' || count > 0)
+    .map(([key, count]) => `${count.toLocaleString('en')} ${key}`)
+  const seconds = (report.durationMs / 1000).toFixed(1)
+  const what = report.dryRun ? `${report.pass} pass, dry run` : `${report.pass} pass`
+  return `${what} ${report.status}: ${named.join(', ')}; ${report.requests.total} requests in ${seconds} s`
+}
+
+/** The rejected as text, at most `limit` of them. */
+export function rejectionLines(rejections: readonly Rejection[], limit: number): string[] {
+  const lines = rejections.slice(0, limit).map((each) => `rejected ${each.clerkId}: ${each.reason}`)
+  return rejections.length > limit ? [...lines, `… and ${rejections.length - limit} more`] : lines
+}
