@@ -17,17 +17,19 @@ export type Executor = Pick<PostgresJsDatabase, 'execute' | 'select' | 'insert' 
 
 /**
  * Opens a pool lazily: nothing connects before the first statement.
- * `connections` is 4 by default: a pass uses one at a time, status and webhooks the others.
+ * `connections` is 4 by default: a pass uses one at a time, status and webhooks the others. `driver` holds what a URL
+ * cannot say to the driver: certificates, sockets.
  */
 export function openDatabase(
   url: string,
-  options: { connections?: number; applicationName?: string } = {},
+  options: { connections?: number; applicationName?: string; driver?: object } = {},
 ): Database {
   const client = postgres(url, {
+    ...options.driver,
     max: options.connections ?? 4,
     // A pooler in transaction mode hands every transaction another server connection.
     prepare: false,
-    connect_timeout: 10,
+    ...(new URL(url).searchParams.has('connect_timeout') ? {} : { connect_timeout: 10 }),
     onnotice: () => {},
     connection: { application_name: options.applicationName ?? 'clerk-sync' },
   })

@@ -4,7 +4,7 @@ import type { ClerkClient } from '../clerk/api.ts'
 import type { Database } from '../db/database.ts'
 import type { DesiredUser } from '../db/schema.ts'
 import type { Shape } from '../db/shape.ts'
-import type { Logger } from 'pino'
+import type { Log } from '../log.ts'
 import type { Change, PassClock } from './plan.ts'
 
 export interface Counts {
@@ -57,7 +57,7 @@ export interface Pass {
   /** Tombstones left after this moment block (Postgres's clock, ms): the run's start less the grace. */
   readonly youngSince: number
   readonly signal: AbortSignal
-  readonly log: Logger
+  readonly log: Log
   readonly tally: Tally
   readonly clock: { -readonly [K in keyof PassClock]: PassClock[K] }
   /** Told the users seen so far, and how many Clerk counts. */

@@ -17,7 +17,7 @@ import { readShape, type Shape } from '../db/shape.ts'
 import { bindInstance, saveWatermark } from '../db/state.ts'
 import { forgetOldTombstones } from '../db/users.ts'
 import { isSyncError, SyncError } from '../errors.ts'
-import type { Logger } from 'pino'
+import type { Log } from '../log.ts'
 import { runFullPass } from './full-pass.ts'
 import { checkInstance, type InstanceCheck } from './instance.ts'
 import { type Pass, type PassOptions, type Rejection, type ShownChange, Tally } from './pass.ts'
@@ -41,7 +41,7 @@ export interface RunParts {
   readonly database: Database
   /** One connection of its own, so that a heartbeat never waits for a page. */
   readonly heartbeatDatabase: Database
-  readonly log: Logger
+  readonly log: Log
   /** Aborting it with a `SyncError` as its reason ends the run: a signal does, and so does a lost lease. */
   readonly stop: AbortController
   readonly onProgress: (seen: number, total: number) => void
@@ -141,7 +141,7 @@ function passOf(
   }
 }
 
-function warnOfUnfillableColumns(shape: Shape, tally: Tally, log: Logger): void {
+function warnOfUnfillableColumns(shape: Shape, tally: Tally, log: Log): void {
   for (const column of shape.unfillableColumns) {
     tally.notes.add(
       `users.${column} must be given and has no default: new users may be refused until it has one`,

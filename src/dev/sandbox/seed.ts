@@ -1,0 +1,232 @@
+// Users from a seed, four fifths of them ordinary and the others odd in every way that real instances are: what breaks a
+// mapping is in here. All addresses are of example.com, all phone numbers of the range kept for fiction.
+
+import { buildUser, emailAddress, verification } from './new-user.ts'
+import { ksuid, type Random, randomFrom } from './random.ts'
+import {
+  FAMILY_NAMES,
+  GIVEN_NAMES,
+  LONG_NAME,
+  NAMES_IN_MANY_SCRIPTS,
+  WHITESPACE_NAMES,
+} from './seed-names.ts'
+import type { SandboxUser, UserParts } from './user.ts'
+
+/** Every how many users an odd one comes; with as many kinds as below, 200 users hold one of each. */
+const ODD_EVERY = 5
+const DAY_MS = 86_400_000
+/** How far back ordinary sign-ups reach. */
+const AGE_MAX_MS = 4 * 365 * DAY_MS
+/** The default present of a seed, earlier than any run, so that everybody has long settled. */
+const SEED_NOW = Date.UTC(2026, 0, 1)
+/** The instance that users belong to unless told otherwise. */
+export const INSTANCE_ID = 'ins_2sandboxSandboxSandboxSand1'
+/** The largest group of users imported with one `created_at`. */
+const GROUP_MAX = 60
+/** The share of users that begin such a group. */
+const GROUP_SHARE = 1 / 150
+/** Every how many users one brings a date from before 1970 along. */
+const ANCIENT_EVERY = 97
+
+/** What an odd kind needs to know to make its parts. */
+interface Making {
+  readonly random: Random
+  readonly number: number
+  readonly at: number
+  /** The ordinary address of this user. */
+  readonly email: string
+}
+
+const phone = ({ random }: Making) =>
+  `+1${200 + random.below(800)}55501${String(random.below(100)).padStart(2, '0')}`
+const walletAddress = ({ random }: Making) =>
+  `0x${Array.from({ length: 40 }, () => random.below(16).toString(16)).join('')}`
+
+const emailOf = ({ at, random }: Making, address: string) => emailAddress(address, at, random)
+
+const unverified = (making: Making, address: string) => ({
+  ...emailOf(making, address),
+  verification: verification('verification_otp', 'email_code', 'unverified'),
+})
+
+function primarySecond(making: Making): UserParts {
+  const first = emailOf(making, `old.${making.email}`)
+  const second = emailOf(making, making.email)
+  return { email_addresses: [first, second], primary_email_address_id: second.id }
+}
+
+function googleAccount(making: Making): UserParts {
+  const { random, at, email } = making
+  const id = ksuid('eac_', at, random)
+  const address = {
+    ...emailOf(making, email),
+    verification: verification('verification_from_oauth', 'from_oauth_google'),
+    linked_to: [{ type: 'oauth_google', id }],
+  }
+  const account = {
+    object: 'google_account',
+    id,
+    provider: 'oauth_google',
+    identification_id: ksuid('idn_', at, random),
+    provider_user_id: String(100_000_000 + random.below(900_000_000)),
+    approved_scopes: 'email https://www.googleapis.com/auth/userinfo.email openid profile',
+    email_address: email,
+    email_address_verified: true,
+    first_name: 'Ada',
+    last_name: 'Example',
+    avatar_url: `https://images.example.com/${making.number}.png`,
+    image_url: `https://img.clerk.com/${ksuid('', at, random)}`,
+    username: null,
+    phone_number: null,
+    public_metadata: {},
+    label: null,
+    created_at: at,
+    updated_at: at,
+    verification: { ...verification('verification_oauth', 'oauth_google'), expire_at: at + 600_000 },
+  }
+  return {
+    email_addresses: [address],
+    primary_email_address_id: address.id,
+    external_accounts: [account],
+    image_url: account.image_url,
+    has_image: true,
+    password_enabled: false,
+  }
+}
+
+/** Stands for a property that the JSON does not have. */
+const ABSENT = undefined as never
+
+/** The odd kinds. */
+const ODD: readonly ((making: Making) => UserParts)[] = [
+  primarySecond,
+  (making) => ({
+    email_addresses: [unverified(making, making.email), unverified(making, `other.${making.email}`)],
+    primary_email_address_id: null,
+  }),
+  () => ({ email_addresses: [], primary_email_address_id: null, first_name: 'No', last_name: 'Email' }),
+  (making) => ({ phone_number: phone(making), first_name: null, last_name: null }),
+  (making) => ({ web3_wallet: walletAddress(making), first_name: null, last_name: null }),
+  ({ number }) => ({ username: `user${number}`, first_name: null, last_name: null }),
+  ({ email }) => ({ email_address: email, first_name: null, last_name: null }),
+  ({ email }) => ({ email_address: email, last_name: null }),
+  ({ email }) => ({ email_address: email, first_name: null }),
+  ({ email }) => ({ email_address: email, first_name: '', last_name: '' }),
+  ({ email, random }) => ({
+    email_address: email,
+    first_name: random.pick(WHITESPACE_NAMES),
+    last_name: null,
+  }),
+  ({ email }) => ({ email_address: email, first_name: LONG_NAME, last_name: LONG_NAME }),
+  ({ email }) => ({ email_address: email, banned: true }),
+  ({ email }) => ({
+    email_address: email,
+    locked: true,
+    lockout_expires_in_seconds: 1800,
+    verification_attempts_remaining: 0,
+  }),
+  ({ email }) => ({
+    email_address: email,
+    image_url: ABSENT,
+    profile_image_url: ABSENT,
+  }),
+  (making) => {
+    const address = { ...emailOf(making, making.email), verification: null }
+    return { email_addresses: [address], primary_email_address_id: address.id }
+  },
+  ({ email }) => ({
+    email_address: email,
+    private_metadata: ABSENT,
+    unsafe_metadata: ABSENT,
+  }),
+  ({ email }) => ({ email_address: email, private_metadata: null }),
+  googleAccount,
+  (making) => ({
+    email_address: [making.email, `second.${making.email}`],
+    phone_number: phone(making),
+    username: `everything${making.number}`,
+    web3_wallet: walletAddress(making),
+    external_id: `legacy-${making.number}`,
+    public_metadata: { plan: 'pro', seats: 3 },
+  }),
+  ({ email }) => ({ email_address: email.toUpperCase(), deprovisioned: true }),
+  ({ email }) => ({ email_address: email, image_url: '', has_image: false }),
+]
+
+/** Names in many scripts are a kind of their own: each of them comes. */
+const KINDS = ODD.length + NAMES_IN_MANY_SCRIPTS.length
+
+function oddParts(kind: number, making: Making): UserParts {
+  const odd = ODD[kind]
+  if (odd !== undefined) return odd(making)
+  const [first_name, last_name] = NAMES_IN_MANY_SCRIPTS[kind - ODD.length] ?? ['', '']
+  return { email_address: making.email, first_name, last_name }
+}
+
+/** Times after sign-up, as ordinary life leaves them. */
+function lifeOf(at: number, now: number, random: Random): UserParts {
+  if (random.chance(0.15)) return { last_sign_in_at: null, last_active_at: null, updated_at: at }
+  const signedInAt = Math.floor(at + (now - at) * random.fraction())
+  return {
+    last_sign_in_at: signedInAt,
+    last_active_at: signedInAt,
+    updated_at: Math.min(signedInAt + 25 + random.below(12), now),
+  }
+}
+
+/**
+ * That many users, from the oldest sign-up to the newest but for a few imports with ancient dates. The same options
+ * give the same users, and no user is younger than `now` (the first of January 2026 if absent, in ms).
+ */
+export function seedUsers(options: {
+  count: number
+  seed?: number
+  now?: number
+  instanceId?: string
+}): SandboxUser[] {
+  const { count, seed = 1, now = SEED_NOW, instanceId = INSTANCE_ID } = options
+  const random = randomFrom(seed)
+  const users: SandboxUser[] = []
+  let groupLeft = 0
+  let groupAt = 0
+  for (let number = 0; number < count; number += 1) {
+    const signedUpAt = Math.floor(
+      now - AGE_MAX_MS + ((number + random.fraction()) / count) * (AGE_MAX_MS - 1),
+    )
+    if (groupLeft === 0 && (number === 1 || random.chance(GROUP_SHARE))) {
+      groupLeft = 2 + random.below(Math.max(1, Math.min(GROUP_MAX, count >> 2) - 1))
+      groupAt = signedUpAt
+    }
+    const isGrouped = groupLeft > 0
+    if (isGrouped) groupLeft -= 1
+    const isAncient = number % ANCIENT_EVERY === 7
+    const at = isAncient
+      ? -Math.floor(random.fraction() * 20 * 365 * DAY_MS) - 1
+      : isGrouped
+        ? groupAt
+        : signedUpAt
+    const first_name = random.pick(GIVEN_NAMES)
+    const last_name = random.pick(FAMILY_NAMES)
+    const email = `${first_name}.${last_name}.${number}@example.com`.toLowerCase()
+    const ordinal = Math.floor(number / ODD_EVERY)
+    const isOdd = number % ODD_EVERY === 4
+    const making = { random, number, at, email }
+    const parts: UserParts = {
+      id: ksuid('user_', signedUpAt, random),
+      first_name,
+      last_name,
+      created_at: at,
+      ...lifeOf(signedUpAt, now, random),
+      ...(isOdd ? oddParts(ordinal % KINDS, making) : { email_address: email }),
+    }
+    users.push(withoutAbsent(buildUser(parts, instanceId, at, random)))
+  }
+  return users
+}
+
+/** JSON has no undefined: what is absent on the wire is absent here too. */
+function withoutAbsent(user: SandboxUser): SandboxUser {
+  const absent = Object.entries(user).filter(([, value]) => value === undefined)
+  for (const [name] of absent) delete (user as unknown as Record<string, unknown>)[name]
+  return user
+}

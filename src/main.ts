@@ -1,0 +1,125 @@
+#!/usr/bin/env node
+// The command line: which commands and flags there are, and which exit code each failure gets.
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import { createOutput, sayError } from './cli/output.ts'
+import { statusCommand } from './cli/status.ts'
+import { type SyncFlags, syncCommand } from './cli/sync.ts'
+import { openTarget } from './cli/target.ts'
+import { loadConfig, loadDatabase, swallowedFlags } from './config.ts'
+import { migrate } from './db/migrate.ts'
+import { isSyncError, SyncError } from './errors.ts'
+import { exitCodeOfError, exitCodes } from './sync/report.ts'
+
+const exitCodesHelp = `
+Exit codes:
+  0    the table equals Clerk, but for what is pending (or a dry run finished)
+  1    failed
+  2    --dry-run --detailed-exitcode found changes
+  3    deletions withheld, everything else applied
+  4    finished in part: users were rejected, or Clerk could not be read to the end
+  64   wrong usage           78   wrong configuration, key or instance: nothing was written
+  75   try again later: another run holds the lease, or Clerk or Postgres stayed unreachable
+  130  SIGINT                143  SIGTERM, after a clean stop`
+
+const program = new Command('clerk-sync')
+  .description('Keeps a Postgres users table equal to a Clerk instance.')
+  .exitOverride()
+  .configureOutput({ writeErr: (text) => process.stderr.write(text) })
+
+program
+  .command('sync')
+  .description('One pass over all users, then exit.')
+  .option('--dry-run', 'show what would change, column by column; write nothing', false)
+  .option('--show-values', 'with --dry-run: show names and addresses, not only their length', false)
+  .option('--detailed-exitcode', 'with --dry-run: exit 2 if there is something to change', false)
+  .option('--json', 'print exactly one JSON object, the report, on stdout; the log goes to stderr', false)
+  .option('--approve-deletes <n>', 'let this run delete up to n rows', wholeNumber)
+  .option('--accept-instance <id>', "let the table follow the key's instance, named here", instanceId)
+  .option('--skip-if-running', 'exit 0 instead of 75 if another run holds the lease', false)
+  .addHelpText('after', exitCodesHelp)
+  .action((flags: SyncFlags) => {
+    if (flags.showValues && !flags.dryRun) throw wrongUsage('--show-values goes with --dry-run')
+    if (flags.detailedExitcode && !flags.dryRun) throw wrongUsage('--detailed-exitcode goes with --dry-run')
+    return runSync(flags)
+  })
+
+program
+  .command('status')
+  .description('The last runs and what they found.')
+  .option('--json', 'print one JSON object', false)
+  .addOption(new Option('--limit <n>', 'how many runs').default(10).argParser(wholeNumber))
+  .action(async (flags: { json: boolean; limit: number }) => {
+    await withTarget(flags.json, (target, output) => statusCommand(target, output, flags.limit))
+  })
+
+program
+  .command('migrate')
+  .description('Bring the database to the newest schema. `sync` does it too, if its role may.')
+  .action(async () => {
+    await withTarget(false, async (target, output) => {
+      const { applied } = await migrate(target.open({ connections: 1 }))
+      output.say(applied === 0 ? 'the schema is up to date' : `${applied} migrations applied`)
+      output.log.info({ applied }, 'migrated')
+    })
+  })
+
+async function runSync(flags: SyncFlags): Promise<void> {
+  const config = loadConfig()
+  const output = createOutput({ json: flags.json, logLevel: config.logLevel })
+  process.exitCode = await syncCommand(config, flags, output)
+}
+
+async function withTarget(
+  json: boolean,
+  run: (
+    target: Awaited<ReturnType<typeof openTarget>>,
+    output: ReturnType<typeof createOutput>,
+  ) => Promise<void>,
+): Promise<void> {
+  const config = loadDatabase()
+  const output = createOutput({ json, logLevel: config.logLevel })
+  for (const warning of config.warnings) output.log.warn(warning)
+  const target = await openTarget(config.database, (message) => output.log.info(message))
+  try {
+    await run(target, output)
+  } finally {
+    await target.close()
+  }
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It takes a whole number.')
+  return Number(text)
+}
+
+function instanceId(text: string): string {
+  if (!/^ins_\w+$/.test(text)) throw new InvalidArgumentError('It takes an id like ins_2abc.')
+  return text
+}
+
+function wrongUsage(message: string): SyncError {
+  return new SyncError('usage', message, { hint: '`npm run sync -- --help` shows the flags.' })
+}
+
+/** `npm run sync --dry-run` would be a real run: npm keeps the flag for itself. */
+function refuseSwallowedFlags(): void {
+  const flags = swallowedFlags()
+  if (flags.length === 0) return
+  // A value that stood behind its flag is still among the arguments.
+  const [command = 'sync', ...values] = process.argv.slice(2)
+  throw new SyncError('usage', `npm kept ${flags.join(', ')} for itself; nothing was done`, {
+    hint: `Put -- before the flags: npm run ${command} -- ${[...flags, ...values].join(' ')}`,
+  })
+}
+
+try {
+  refuseSwallowedFlags()
+  await program.parseAsync()
+} catch (error) {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage
+  } else {
+    sayError(error)
+    process.exitCode = isSyncError(error) ? exitCodeOfError(error) : exitCodes.failed
+  }
+}

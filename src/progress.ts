@@ -1,0 +1,95 @@
+// The progress bar of a pass on a terminal. The rule: it only ever touches its own line, and leaves nothing behind; on
+// anything but a terminal it is silent. It uses no colour, with or without NO_COLOR.
+import { SingleBar } from 'cli-progress'
+
+export interface Progress {
+  /** Begins, or begins again; `total` is an estimate in users, undefined where nobody knows. */
+  start(total: number | undefined): void
+  /** Users seen since `start`. */
+  update(seen: number): void
+  /** Removes the line. Without it the process does not end. */
+  stop(): void
+}
+
+/** A bar with users per second and time left on a terminal, nothing otherwise. */
+export function createProgress(stream: NodeJS.WriteStream): Progress {
+  if (!stream.isTTY) return { start() {}, update() {}, stop() {} }
+  let total: number | undefined
+  const bar = new SingleBar({
+    stream: withoutSavedCursor(stream),
+    clearOnComplete: true,
+    // `true` cuts the line to the width; `false` would switch the terminal's own wrapping off, for good after a crash.
+    linewrap: true,
+    format: (_options, { value, startTime, maxWidth }) =>
+      // The last column stays free: some terminals wrap as soon as it is written.
+      progressLine(value, total, Date.now() - startTime, maxWidth - 1),
+  })
+  return {
+    start(expected) {
+      bar.stop()
+      total = expected
+      bar.start(expected ?? 0, 0)
+    },
+    update: (seen) => bar.update(seen),
+    stop: () => bar.stop(),
+  }
+}
+
+const barWidthMax = 30
+const barWidthMin = 8
+/** Before that a rate says nothing. */
+const rateAfterMs = 500
+const count = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 })
+
+/** One line of at most `width` characters. What does not fit is left out: first the bar, then from the right. */
+export function progressLine(
+  seen: number,
+  total: number | undefined,
+  elapsedMs: number,
+  width: number,
+): string {
+  // Clerk's count lags behind its listing; beyond it the total is worth nothing.
+  const known = total !== undefined && total > 0 && seen <= total ? total : undefined
+  const facts = [
+    known === undefined
+      ? `${count.format(seen)} users`
+      : `${count.format(seen)}/${count.format(known)} users`,
+  ]
+  if (seen > 0 && elapsedMs >= rateAfterMs) {
+    const perSecond = (seen * 1000) / elapsedMs
+    facts.push(`${count.format(perSecond)}/s`)
+    if (known !== undefined) facts.push(`${duration((known - seen) / perSecond)} left`)
+  }
+  while (facts.length > 1 && facts.join('  ').length > width) facts.pop()
+  const text = facts.join('  ')
+  if (known === undefined) return text.slice(0, width)
+
+  const percent = `${String(Math.floor((seen / known) * 100)).padStart(3)} %`
+  const room = Math.min(barWidthMax, width - text.length - percent.length - 4)
+  if (room < barWidthMin) return text.slice(0, width)
+  const filled = Math.floor((seen / known) * room)
+  return `${'█'.repeat(filled)}${'░'.repeat(room - filled)}  ${percent}  ${text}`
+}
+
+function duration(seconds: number): string {
+  const whole = Math.ceil(seconds)
+  if (whole < 60) return `${whole} s`
+  const minutes = Math.ceil(whole / 60)
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`
+}
+
+/**
+ * The library saves the cursor's place at the start and goes back there at the end. The place is the screen's: once a
+ * log line has scrolled the text, going back would erase that line instead of the bar.
+ */
+function withoutSavedCursor(stream: NodeJS.WriteStream): NodeJS.WritableStream {
+  const forwarding = {
+    isTTY: true,
+    get columns() {
+      return stream.columns
+    },
+    write: (text: string, ...rest: never[]) =>
+      text === '\x1b7' || text === '\x1b8' ? true : stream.write(text, ...rest),
+  }
+  return forwarding as unknown as NodeJS.WritableStream
+}
