@@ -21,7 +21,7 @@ export async function createTestDatabase(options: { empty?: boolean } = {}): Pro
   const prefix = inject('databasePrefix')
   const name = `${prefix}${randomBytes(6).toString('hex')}`
   const template = options.empty ? 'template0' : `${prefix}template`
-  // The default strategy (wal_log) has no checkpoint in it, which the other servers' fsync would make slow.
+  // The default strategy has no checkpoint in it, which on a server with fsync costs more than the copy itself.
   await asAdmin((admin) => admin`create database ${admin(name)} template ${admin(template)}`)
   const url = new URL(inject('postgresUrl'))
   url.pathname = name

@@ -3,7 +3,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
-import { chmod, mkdtemp } from 'node:fs/promises'
+import { chmod, mkdtemp, rm, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import postgres from 'postgres'
@@ -44,7 +44,39 @@ export default async function setup(project: TestProject): Promise<() => Promise
 }
 
 async function startServer(): Promise<{ url: string; stop: () => Promise<void> }> {
-  const folder = await mkdtemp(join(tmpdir(), 'clerk-sync-test-'))
+  if (!(await hasRoom(memory))) return startServerIn(tmpdir())
+  // A folder in memory may forbid to run programs, and the binaries are copied there if they cannot be read in place.
+  return startServerIn(memory).catch(() => startServerIn(tmpdir()))
+}
+
+/** A copy of the template is 300 small files: 15 ms in memory, 15 to 300 ms on disks. */
+const memory = '/dev/shm'
+
+/** Containers have 64 MB there, in which a first Postgres would fit and the tests would not. */
+async function hasRoom(folder: string): Promise<boolean> {
+  const found = await statfs(folder).catch(() => undefined)
+  return found !== undefined && found.bavail * found.bsize > 4_000_000_000
+}
+
+async function startServerIn(parent: string): Promise<{ url: string; stop: () => Promise<void> }> {
+  const folder = await mkdtemp(join(parent, 'clerk-sync-test-'))
+  const reaper = startReaper(folder)
+  const stop = async () => {
+    reaper.stdin?.end()
+    await once(reaper, 'exit')
+  }
+  try {
+    return await startServerAt(folder, stop)
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+async function startServerAt(
+  folder: string,
+  stop: () => Promise<void>,
+): Promise<{ url: string; stop: () => Promise<void> }> {
   // mkdtemp closes it to others, and Postgres runs as another user if the tests run as root.
   await chmod(folder, 0o711)
   const embedded = await openEmbeddedPostgres({
@@ -54,33 +86,35 @@ async function startServer(): Promise<{ url: string; stop: () => Promise<void> }
       synchronous_commit: 'off',
       full_page_writes: 'off',
       max_connections: '200',
+      // Room for the log is memory, and a checkpoint without fsync costs little.
+      max_wal_size: '256MB',
       // The template is copied all the time, and a vacuum in it would make the copy wait.
       autovacuum: 'off',
     },
   })
-  const reaper = startReaper(embedded.directory, folder)
   return {
     url: embedded.url,
     stop: async () => {
       await embedded.release()
-      reaper.stdin?.end()
-      await once(reaper, 'exit')
+      await stop()
+      // Elsewhere if the folder was not good enough for Postgres.
+      await rm(embedded.directory, { recursive: true, force: true })
     },
   }
 }
 
 /**
  * A shell in a session of its own that waits for the end of its input, which the system closes with this process: so the
- * server and its folders go even after Ctrl-C or SIGKILL, and even if a test has left a connection open.
+ * server and its folder go even after Ctrl-C or SIGKILL, and even if a test has left a connection open.
  */
-function startReaper(home: string, folder: string): ChildProcess {
+function startReaper(folder: string): ChildProcess {
   const script = `
     cat >/dev/null
-    pid=$(head -n 1 "$1/cluster/data/postmaster.pid" 2>/dev/null)
+    pid=$(head -n 1 "$1/postgres/cluster/data/postmaster.pid" 2>/dev/null)
     tries=0
     while [ -n "$pid" ] && kill -QUIT "$pid" 2>/dev/null && [ $tries -lt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
-    rm -rf "$1" "$2"`
-  return spawn('/bin/sh', ['-c', script, 'sh', home, folder], {
+    rm -rf "$1"`
+  return spawn('/bin/sh', ['-c', script, 'sh', folder], {
     detached: true,
     stdio: ['pipe', 'ignore', 'ignore'],
   })
