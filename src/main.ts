@@ -1,14 +1,15 @@
 #!/usr/bin/env node
 // The command line: which commands and flags there are, and which exit code each failure gets.
-import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
-import { createOutput, sayError } from './cli/output.ts'
+import { Command, InvalidArgumentError, Option } from 'commander'
+import { isClerkUserId } from './clerk/user.ts'
+import { createOutput } from './cli/output.ts'
+import { refuse } from './cli/refusal.ts'
 import { statusCommand } from './cli/status.ts'
 import { type SyncFlags, syncCommand } from './cli/sync.ts'
 import { openTarget } from './cli/target.ts'
 import { loadConfig, loadDatabase, swallowedFlags } from './config.ts'
 import { migrate } from './db/migrate.ts'
-import { isSyncError, SyncError } from './errors.ts'
-import { exitCodeOfError, exitCodes } from './sync/report.ts'
+import { SyncError } from './errors.ts'
 
 const exitCodesHelp = `
 Exit codes:
@@ -29,6 +30,8 @@ const program = new Command('clerk-sync')
 program
   .command('sync')
   .description('One pass over all users, then exit.')
+  .option('--incremental', 'read only what changed; a full pass follows if the counts disagree', false)
+  .option('--user <id>', 'reconcile this one user', userId)
   .option('--dry-run', 'show what would change, column by column; write nothing', false)
   .option('--show-values', 'with --dry-run: show names and addresses, not only their length', false)
   .option('--detailed-exitcode', 'with --dry-run: exit 2 if there is something to change', false)
@@ -40,6 +43,9 @@ program
   .action((flags: SyncFlags) => {
     if (flags.showValues && !flags.dryRun) throw wrongUsage('--show-values goes with --dry-run')
     if (flags.detailedExitcode && !flags.dryRun) throw wrongUsage('--detailed-exitcode goes with --dry-run')
+    if (flags.user !== undefined && (flags.incremental || flags.approveDeletes !== undefined)) {
+      throw wrongUsage('--user goes neither with --incremental nor with --approve-deletes')
+    }
     return runSync(flags)
   })
 
@@ -92,6 +98,11 @@ function wholeNumber(text: string): number {
   return Number(text)
 }
 
+function userId(text: string): string {
+  if (!isClerkUserId(text)) throw new InvalidArgumentError('It takes an id like user_2abc.')
+  return text
+}
+
 function instanceId(text: string): string {
   if (!/^ins_\w+$/.test(text)) throw new InvalidArgumentError('It takes an id like ins_2abc.')
   return text
@@ -116,10 +127,5 @@ try {
   refuseSwallowedFlags()
   await program.parseAsync()
 } catch (error) {
-  if (error instanceof CommanderError) {
-    process.exitCode = error.exitCode === 0 ? 0 : exitCodes.usage
-  } else {
-    sayError(error)
-    process.exitCode = isSyncError(error) ? exitCodeOfError(error) : exitCodes.failed
-  }
+  process.exitCode = refuse(error, process.argv.slice(2))
 }

@@ -8,6 +8,7 @@ export type ReadUser =
       readonly kind: 'user'
       readonly clerkId: string
       readonly createdAt: number
+      readonly updatedAt: number
       readonly desired: DesiredUser
     }
   | {
@@ -15,6 +16,8 @@ export type ReadUser =
       readonly clerkId: string
       /** Where the user stands in a list by creation time; undefined if that cannot be read either. */
       readonly createdAt: number | undefined
+      /** Its version, where that can be read. */
+      readonly updatedAt: number | undefined
       readonly reason: string
     }
   /** Not even the id can be read: whom the page left out can no longer be told. */
@@ -42,12 +45,14 @@ export function readUser(json: unknown): ReadUser {
   const createdAt = milliseconds(json.created_at)
   const fields = mapFields(json)
   if (typeof fields === 'string') {
-    return { kind: 'rejected', clerkId: json.id, createdAt, reason: fields }
+    const updatedAt = milliseconds(json.updated_at)
+    return { kind: 'rejected', clerkId: json.id, createdAt, updatedAt, reason: fields }
   }
   return {
     kind: 'user',
     clerkId: json.id,
     createdAt: fields.clerkCreatedAt,
+    updatedAt: fields.clerkUpdatedAt,
     desired: { clerkId: json.id, ...fields },
   }
 }

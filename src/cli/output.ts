@@ -38,11 +38,17 @@ export function createOutput(options: { json: boolean; logLevel: string }): Outp
   }
 }
 
-/** An error with its way out, as text on stderr: for what goes wrong before there is a log. */
+/**
+ * What goes wrong before there is a log, on stderr: text for a person, else the line that the log would have had. Wrong
+ * usage is always text, as the parser's own complaints are.
+ */
 export function sayError(error: unknown): void {
-  if (!isSyncError(error)) {
-    process.stderr.write(`error: ${error instanceof Error ? error.stack : 'unknown'}\n`)
-    return
-  }
-  process.stderr.write(`error: ${error.message}\n${error.hint === undefined ? '' : `${error.hint}\n`}`)
+  const isText = isSyncError(error, 'usage') || (isSyncError(error) && process.stderr.isTTY === true)
+  if (isText) process.stderr.write(`error: ${[error.message, error.hint].filter(Boolean).join('\n')}\n`)
+  // Of an error that is not ours the log keeps type, codes and place: its message may carry anything.
+  else
+    createLog({ level: 'error', destination: 'stderr', pretty: false }).error(
+      { err: error },
+      'command failed',
+    )
 }

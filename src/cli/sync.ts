@@ -1,27 +1,20 @@
 // `sync`: one run, then the report and an exit code that tells the truth.
-import { createClerkClient } from '../clerk/api.ts'
 import type { Config } from '../config.ts'
-import { SyncError } from '../errors.ts'
-import { type RunOutcome, type RunParts, type RunRequest, reconcile } from '../sync/reconcile.ts'
+import type { RunOutcome } from '../sync/reconcile.ts'
 import { exitCodeOf, rejectionLines, summaryOf } from '../sync/report.ts'
 import { changeLine, clerkIdOf, columnChanges } from './changes.ts'
 import type { Output } from './output.ts'
+import { type RunFlags, type RunSurroundings, runOnce } from './run.ts'
+import { stopOnSignals } from './signals.ts'
 import { openTarget, type Target } from './target.ts'
 
-export interface SyncFlags {
-  readonly dryRun: boolean
+export interface SyncFlags extends RunFlags {
   readonly showValues: boolean
   readonly detailedExitcode: boolean
   readonly json: boolean
   readonly skipIfRunning: boolean
-  readonly approveDeletes: number | undefined
-  readonly acceptInstance: string | undefined
 }
 
-/** The most users that Clerk gives in one page. */
-const pageSize = 500
-/** How long Clerk's count may lag behind before it is believed. */
-const recountDelayMs = 3000
 /** More named on a terminal scrolls the summary away; the log and `status` have them. */
 const rejectionsShown = 20
 
@@ -29,56 +22,35 @@ const rejectionsShown = 20
 export async function syncCommand(config: Config, flags: SyncFlags, output: Output): Promise<number> {
   for (const warning of config.warnings) output.log.warn(warning)
   const stop = new AbortController()
-  const target = await openTarget(config.database, (message) => output.log.info(message))
-  const forget = stopOnSignals(stop)
+  // Before the database is opened: an embedded Postgres must not be left behind.
+  const forget = stopOnSignals(stop, (signal) => output.log.warn({ signal }, 'stopping'))
+  let target: Target | undefined
   try {
+    target = await openTarget(config.database, (message) => output.log.info(message)).catch((error) => {
+      // Ctrl-C reaches the programs that make the embedded Postgres too.
+      throw stop.signal.aborted ? stop.signal.reason : error
+    })
     if (target.embeddedUrl !== undefined) sayEmbedded(target.embeddedUrl, output)
-    const outcome = await reconcile(requestOf(config, flags), partsOf(config, flags, output, target, stop))
+    const outcome = await runOnce(config, flags, {
+      target,
+      log: output.log,
+      stop,
+      ...watching(flags, output),
+    })
     output.progress.stop()
     show(outcome, output)
     return exitCodeOf(outcome, flags)
   } finally {
     output.progress.stop()
-    await target.close()
+    await target?.close()
     forget()
   }
 }
 
-function requestOf(config: Config, flags: SyncFlags): RunRequest {
-  return {
-    trigger: 'cli',
-    dryRun: flags.dryRun,
-    acceptInstance: flags.acceptInstance,
-    options: {
-      policy: config.policy,
-      graceMs: config.graceMs,
-      maxDeletes: config.maxDeletes,
-      approveDeletes: flags.approveDeletes,
-      pageSize,
-      recountDelayMs,
-    },
-  }
-}
-
-function partsOf(
-  config: Config,
-  flags: SyncFlags,
-  output: Output,
-  target: Target,
-  stop: AbortController,
-): RunParts {
+/** What is told while the run is under way. */
+function watching(flags: SyncFlags, output: Output): Pick<RunSurroundings, 'onProgress' | 'onChange'> {
   let isStarted = false
   return {
-    clerk: createClerkClient({
-      secretKey: config.clerk.secretKey,
-      apiUrl: config.clerk.apiUrl,
-      requestsPer10s: config.clerk.requestsPer10s,
-      signal: stop.signal,
-    }),
-    database: target.open(),
-    heartbeatDatabase: target.open({ connections: 1, applicationName: 'clerk-sync heartbeat' }),
-    log: output.log,
-    stop,
     onProgress(seen, total) {
       if (!isStarted) output.progress.start(total)
       isStarted = true
@@ -95,21 +67,6 @@ function partsOf(
       output.log.info(facts, 'would change')
     },
   }
-}
-
-/** A first signal ends the run in good order, a second one at once. Gives how to stop listening. */
-function stopOnSignals(stop: AbortController): () => void {
-  const onSignal = (signal: NodeJS.Signals) => {
-    if (stop.signal.aborted) process.exit(signal === 'SIGINT' ? 130 : 143)
-    stop.abort(
-      new SyncError('aborted', 'stopped by a signal', {
-        hint: 'What was written stays; the next run goes on from there.',
-        facts: { signal },
-      }),
-    )
-  }
-  process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
-  return () => process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
 }
 
 /** A person gets the URL to look at the rows with; a log gets it without its password. */

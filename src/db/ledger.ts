@@ -78,6 +78,16 @@ export async function acquireLease(database: Database, run: NewRun): Promise<Lea
   return { holder: holder ?? { runId: 0, host: 'unknown', pass: 'unknown', runningForSeconds: 0 } }
 }
 
+/** Postgres's clock, ms: the start of a dry run, which has no row to tell it. */
+export async function readClock(executor: Executor): Promise<number> {
+  const [row] = await query<{ now: number }>(
+    executor,
+    sql`select (extract(epoch from now()) * 1000)::float8 as now`,
+  )
+  if (row === undefined) throw new Error('a select without a table gave no row')
+  return row.now
+}
+
 /** Tells the others that this run lives. False once the run is no longer the lease. */
 export async function heartbeat(executor: Executor, runId: number): Promise<boolean> {
   const rows = await query(

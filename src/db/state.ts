@@ -7,17 +7,32 @@ export interface State {
   readonly instanceId: string
   /** Clerk's clock, ms. */
   readonly watermark: number | null
+  /** What the last full pass left and could name, as it was saved. */
+  readonly difference: unknown
+  /** True once what was pending has settled. */
+  readonly isFullPassDue: boolean
+}
+
+/** Where a pass leaves things. */
+export interface Progress {
+  /** Clerk's clock, ms; null: Clerk had no users. */
+  readonly watermark: number | null
+  readonly difference: object
+  /** When a full pass is due again, ms from now; null: nothing is pending; undefined: as it was. */
+  readonly fullPassDueInMs: number | null | undefined
 }
 
 /** The state, or undefined where nothing has been bound yet. */
 export async function readState(executor: Executor, shape: Shape): Promise<State | undefined> {
   if (!shape.ownTables.has('state')) return undefined
-  const [row] = await query<State>(
+  const [row] = await query<Omit<State, 'difference'> & { difference: string | null }>(
     executor,
-    sql`select instance_id as "instanceId", (extract(epoch from watermark) * 1000)::float8 as watermark
+    sql`select instance_id as "instanceId", (extract(epoch from watermark) * 1000)::float8 as watermark,
+          difference::text as difference, coalesce(full_pass_due_at <= now(), false) as "isFullPassDue"
         from clerk_sync.state`,
   )
-  return row
+  if (row === undefined) return undefined
+  return { ...row, difference: row.difference === null ? null : JSON.parse(row.difference) }
 }
 
 /**
@@ -29,11 +44,16 @@ export async function bindInstance(
   instanceId: string,
   replaced: string | undefined,
 ): Promise<string | undefined> {
+  const [bound] = await query<{ instance_id: string }>(
+    executor,
+    sql`select instance_id from clerk_sync.state`,
+  )
+  if (bound?.instance_id === instanceId) return instanceId
   await query(
     executor,
     sql`insert into clerk_sync.state (instance_id) values (${instanceId}) on conflict do nothing`,
   )
-  if (replaced !== undefined && replaced !== instanceId) {
+  if (replaced !== undefined) {
     await query(
       executor,
       sql`update clerk_sync.state set instance_id = ${instanceId}, watermark = null, difference = null,
@@ -44,15 +64,22 @@ export async function bindInstance(
   return row?.instance_id
 }
 
-/** Notes how far Clerk has been read. `watermark` is ms on Clerk's clock; null: Clerk had no users. */
-export async function saveWatermark(
+/** Notes how far Clerk has been read, and what is open. */
+export async function saveProgress(
   executor: Executor,
   instanceId: string,
-  watermark: number | null,
+  progress: Progress,
 ): Promise<void> {
+  const { watermark, fullPassDueInMs } = progress
   const moment = watermark === null ? null : new Date(watermark).toISOString()
+  const due =
+    fullPassDueInMs === undefined
+      ? sql`full_pass_due_at`
+      : sql`now() + ${fullPassDueInMs}::float8 * interval '1 millisecond'`
   await query(
     executor,
-    sql`update clerk_sync.state set watermark = ${moment}::timestamptz where instance_id = ${instanceId}`,
+    sql`update clerk_sync.state set watermark = ${moment}::timestamptz,
+          difference = ${JSON.stringify(progress.difference)}::jsonb, full_pass_due_at = ${due}
+        where instance_id = ${instanceId}`,
   )
 }

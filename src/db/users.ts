@@ -89,6 +89,20 @@ export async function countRows(executor: Executor, shape: Shape): Promise<numbe
   return row?.count ?? 0
 }
 
+/** How many of these ids have a row. */
+export async function countRowsOf(
+  executor: Executor,
+  clerkIds: readonly string[],
+  shape: Shape,
+): Promise<number> {
+  if (shape.userColumns === undefined || clerkIds.length === 0) return 0
+  const [row] = await query<{ count: number }>(
+    executor,
+    sql`select count(*)::float8 as count from users u where u.clerk_id = any(${arrayParameter(clerkIds, 'text')})`,
+  )
+  return row?.count ?? 0
+}
+
 /** Up to `limit` ids of our rows, newest first where that is known: a sample to show Clerk. */
 export async function readSampleIds(executor: Executor, limit: number, shape: Shape): Promise<string[]> {
   if (shape.userColumns === undefined) return []
@@ -190,17 +204,18 @@ async function writeRows(
   const rows = await query<{ clerk_id: string }>(
     tx,
     sql`with d as (select * from ${unnest(writes)} d),
-        -- one order of row locks for all: no deadlocks among us
+        -- one order of row locks for all: no deadlocks among us, and none on rows that stay as they are
         locked as materialized (select u.clerk_id from users u join d using (clerk_id)
+          where
+            -- stale pages lose
+            (u.clerk_updated_at is null or u.clerk_updated_at <= d.clerk_updated_at
+              or ${epochMs('clerk_updated_at')} = d.replaces)
+            -- the second execution writes nothing
+            and ${changed}
           order by u.clerk_id for no key update of u)
         update users u set ${sql.join([...assignments, ...times], sql`, `)}
         from d join locked using (clerk_id)
         where u.clerk_id = d.clerk_id
-          -- stale pages lose
-          and (u.clerk_updated_at is null or u.clerk_updated_at <= d.clerk_updated_at
-            or ${epochMs('clerk_updated_at')} = d.replaces)
-          -- the second execution writes nothing
-          and ${changed}
         returning u.clerk_id`,
   )
   return rows.map((row) => row.clerk_id)
@@ -226,12 +241,11 @@ export async function deleteUsers(
   const deleted = await query<{ clerk_id: string }>(
     tx,
     sql`with judged as (select * from unnest(${ids}, ${versions}) as j(clerk_id, version)),
-        locked as materialized (select u.clerk_id from users u join judged using (clerk_id)
+        locked as materialized (select u.clerk_id from users u join judged j using (clerk_id)
+          -- a newer version lives
+          where ${epochMs('clerk_updated_at')} is not distinct from j.version
           order by u.clerk_id for update of u),
-        deleted as (delete from users u using judged j join locked using (clerk_id)
-          where u.clerk_id = j.clerk_id
-            -- a newer version lives
-            and ${epochMs('clerk_updated_at')} is not distinct from j.version
+        deleted as (delete from users u using locked where u.clerk_id = locked.clerk_id
           returning u.clerk_id)
         -- not now(): the transaction may have begun long before it got the fence
         insert into clerk_sync.tombstones (clerk_id, deleted_at, run_id)

@@ -5,7 +5,7 @@ import { writeTransaction } from '../db/ledger.ts'
 import type { CurrentRow, DesiredUser } from '../db/schema.ts'
 import { insertUsers, readRows, readTombstones, refreshUsers, updateUsers } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
-import { hearClock, type Pass } from './pass.ts'
+import { hearClock, type Pass, settlesIn } from './pass.ts'
 import { type Change, type Plan, planDoubtful, planPage } from './plan.ts'
 
 /** Clerk takes up to 100 ids in one request. */
@@ -23,6 +23,8 @@ const fenceTries = 5
 export async function applyUsers(pass: Pass, desired: readonly DesiredUser[]): Promise<CurrentRow[]> {
   if (desired.length === 0) return []
   const ids = desired.map((user) => user.clerkId)
+  // Whatever kept a user out before, it is looked at anew.
+  for (const id of ids) pass.tally.rejected.delete(id)
   const { db } = pass.database
   const current = await readRows(db, ids, pass.shape)
   const found = new Set(current.map((row) => row.clerkId))
@@ -49,8 +51,10 @@ async function applyPlan(pass: Pass, plan: Plan): Promise<void> {
   const { counts } = pass.tally
   counts.unchanged += plan.unchanged.length
   counts.pending += plan.pending.length
+  for (const id of plan.pending) pass.tally.pendingUsers.add(id)
+  if (plan.pending.length > 0) settlesIn(pass, pass.options.graceMs)
   if (plan.creates.length + plan.updates.length + plan.refreshes.length === 0) return
-  if (pass.runId === undefined) showPlan(pass, plan)
+  if (pass.dryRun) showPlan(pass, plan)
   else await writePlan(pass, plan)
 }
 
@@ -104,7 +108,7 @@ async function writeBatch(pass: Pass, plan: Batch): Promise<void> {
     try {
       const done = await writeTransaction(
         pass.database,
-        { runId: pass.runId ?? null, fence: plan.creates.length > 0 ? 'shared' : 'none' },
+        { runId: pass.runId, fence: plan.creates.length > 0 ? 'shared' : 'none' },
         async (tx) => ({
           // Updates first: an address that one user gives up may be another's in the same page.
           updated: plan.updates.length > 0 ? await updateUsers(tx, writes(plan.updates)) : [],

@@ -17,7 +17,7 @@ import type { CurrentRow } from '../db/schema.ts'
 import { countRows, deleteUsers, readRows } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
 import { allowedDeletions, isShortfallGrave } from './guard.ts'
-import { hearClock, type Pass } from './pass.ts'
+import { hearClock, type Pass, settlesIn } from './pass.ts'
 import { isSettled } from './plan.ts'
 
 /** Clerk takes up to 100 ids in one request; one of them is the canary. */
@@ -27,13 +27,14 @@ const deletionsPerTransaction = 20
 /** So few are asked one by one as well: a second endpoint's word is worth a request each, while they are few. */
 const fewDenied = 100
 const fenceTries = 5
+const dayMs = 24 * 3600_000
 
 /** What asking by id has shown. */
 export interface Proof {
   /** Rows whose user Clerk denies. */
   readonly denied: readonly CurrentRow[]
   /** Settled or not: candidates that nobody asked about, since the guard would not let them through anyway. */
-  readonly unasked: number
+  readonly unasked: readonly string[]
   /** Rows the guard lets through. */
   readonly allowed: number
 }
@@ -51,7 +52,7 @@ export async function confirmCandidates(
   canaries: readonly string[],
   take: Take,
 ): Promise<Proof> {
-  const none = { denied: [], unasked: 0, allowed: 0 }
+  const none = { denied: [], unasked: [], allowed: 0 }
   if (candidates.size === 0) return none
   if (!pass.tally.complete) {
     pass.tally.notes.add(`${candidates.size} rows were on no page; the pass was incomplete, so they stay`)
@@ -66,10 +67,10 @@ export async function confirmCandidates(
     pass.signal.throwIfAborted()
     const rows = await readRows(pass.database.db, queue.splice(0, candidatesPerRequest), pass.shape)
     const settled = rows.filter((row) => isSettled(row, pass.clock))
-    pass.tally.counts.pending += rows.length - settled.length
+    for (const row of rows) if (!isSettled(row, pass.clock)) leaveForGrace(pass, row)
     if (settled.length === 0) continue
     if (!mayAsk) {
-      return { denied, unasked: settled.length + queue.length, allowed: 0 }
+      return { denied, unasked: [...settled.map((row) => row.clerkId), ...queue], allowed: 0 }
     }
     const answer = await askByIds(pass, settled, canaries)
     if (answer === undefined) {
@@ -83,7 +84,16 @@ export async function confirmCandidates(
     denied.push(...settled.filter((row) => !returned.has(row.clerkId)))
     await take(answer)
   }
-  return { denied, unasked: queue.length, allowed }
+  return { denied, unasked: queue, allowed }
+}
+
+/** A row without a version settles within a day, any other within the grace after the version. */
+function leaveForGrace(pass: Pass, row: CurrentRow): void {
+  pass.tally.counts.pending++
+  pass.tally.kept.otherwise.add(row.clerkId)
+  const { latest, graceMs } = pass.clock
+  if (row.clerkUpdatedAt === null) settlesIn(pass, dayMs)
+  else settlesIn(pass, latest === undefined ? graceMs : row.clerkUpdatedAt + graceMs - latest)
 }
 
 async function readAllowance(pass: Pass): Promise<number> {
@@ -121,7 +131,8 @@ async function askByIds(
 /** Deletes what is denied, if everything else allows it. `count` is how many users Clerk counts. */
 export async function deleteDenied(pass: Pass, proof: Proof, count: number, take: Take): Promise<void> {
   const { tally } = pass
-  const open = proof.denied.length + proof.unasked
+  const ids = [...proof.denied.map((row) => row.clerkId), ...proof.unasked]
+  const open = ids.length
   if (open === 0) return
   if (isShortfallGrave(tally.shortfall, tally.counts.seen, count)) {
     tally.complete = false
@@ -132,18 +143,20 @@ export async function deleteDenied(pass: Pass, proof: Proof, count: number, take
   }
   if (pass.options.policy === 'upsert-only') {
     tally.counts.withheld += open
+    for (const id of ids) tally.kept.withheld.add(id)
     tally.notes.add(`${open} rows without a user stay: SYNC_POLICY is upsert-only`)
     return
   }
-  if (proof.unasked > 0 || proof.denied.length > proof.allowed) {
+  if (proof.unasked.length > 0 || proof.denied.length > proof.allowed) {
     tally.counts.withheld += open
+    for (const id of ids) tally.kept.withheld.add(id)
     tally.notes.add(
       `${open} deletions withheld, ${proof.allowed} allowed now. If they are right: npm run sync -- --approve-deletes ${open}`,
     )
     return
   }
   const rows = await confirmAlone(pass, proof.denied, take)
-  if (pass.runId === undefined) {
+  if (pass.dryRun) {
     tally.counts.deleted += rows.length
     for (const row of rows) pass.onChange({ kind: 'delete', clerkId: row.clerkId })
     return
@@ -187,6 +200,7 @@ async function deleteBatch(pass: Pass, rows: readonly CurrentRow[]): Promise<voi
     }
     const [row] = rows
     if (row !== undefined) {
+      pass.tally.kept.otherwise.add(row.clerkId)
       pass.tally.rejected.set(row.clerkId, `deletion refused by ${error.constraint} (${error.code})`)
     }
   }
@@ -197,8 +211,8 @@ async function deleteRows(pass: Pass, rows: readonly CurrentRow[]): Promise<void
     try {
       const deleted = await writeTransaction(
         pass.database,
-        { runId: pass.runId ?? null, fence: 'exclusive' },
-        async (tx) => deleteUsers(tx, rows, pass.runId ?? null),
+        { runId: pass.runId, fence: 'exclusive' },
+        async (tx) => deleteUsers(tx, rows, pass.runId),
       )
       pass.tally.counts.deleted += deleted.length
       await noteKept(pass, rows, new Set(deleted))
@@ -227,6 +241,7 @@ async function noteKept(
   const found = await readRows(pass.database.db, [...versions.keys()], pass.shape)
   for (const row of found) {
     if (row.clerkUpdatedAt === versions.get(row.clerkId)) {
+      pass.tally.kept.otherwise.add(row.clerkId)
       pass.tally.rejected.set(row.clerkId, 'the database keeps the row')
     } else pass.tally.counts.pending++
   }

@@ -3,20 +3,17 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ReadableUser, ReadUser } from '../clerk/user.ts'
 import type { CurrentRow } from '../db/schema.ts'
-import { readAbsentIds, readUndatedIds } from '../db/users.ts'
+import type { Progress } from '../db/state.ts'
+import { countRows, countRowsOf, readAbsentIds, readUndatedIds } from '../db/users.ts'
 import { applyUsers, retryRefused } from './apply.ts'
 import { confirmCandidates, deleteDenied } from './deletions.ts'
+import { beyond, type Difference, differenceOf, mayLackRow, mayLackUser } from './difference.ts'
 import { shortfallOf } from './guard.ts'
-import { hearClock, type Pass } from './pass.ts'
+import { hearClock, type Pass, settlesIn } from './pass.ts'
 import { type WalkPage, walkUsers } from './walk.ts'
 
 /** A listing may lag so long behind the writes: the watermark stays as far behind. */
-const watermarkLagMs = 10 * 60_000
-
-/** What the full pass leaves for the state: where the next incremental pass may begin. Clerk's clock, ms. */
-export interface FullPassResult {
-  readonly watermark: number | null
-}
+export const watermarkLagMs = 10 * 60_000
 
 /** Everything a pass has to remember between its pages. Flat: ids only of what is in doubt. */
 interface Sightings {
@@ -30,8 +27,14 @@ interface Sightings {
   seenOld: number
 }
 
-/** One full pass. Throws `SyncError`; what was written by then stays. */
-export async function runFullPass(pass: Pass): Promise<FullPassResult> {
+/**
+ * One full pass. Gives where the next incremental pass may begin, undefined if this one was incomplete. Throws
+ * `SyncError`; what was written by then stays. `unexplained` is what the last full pass could not explain.
+ */
+export async function runFullPass(
+  pass: Pass,
+  unexplained: number | undefined,
+): Promise<Progress | undefined> {
   const newest = await pass.clerk.listUsers({ limit: 1, orderBy: '-updated_at' })
   hearClock(pass, newest.date)
   const before = await pass.clerk.countUsers()
@@ -79,7 +82,43 @@ export async function runFullPass(pass: Pass): Promise<FullPassResult> {
   pass.tally.shortfall = shortfall()
   await deleteDenied(pass, proof, Math.max(before.count, after.count), take)
   await retryRefused(pass)
-  return { watermark: watermarkOf(newest.users) }
+  if (!pass.tally.complete) return undefined
+  return closeFullPass(
+    pass,
+    watermarkOf(newest.users, pass.clock.startedAt),
+    before.count,
+    after.count,
+    unexplained,
+  )
+}
+
+/** Holds the table against Clerk's counts, and names what stands between them. */
+async function closeFullPass(
+  pass: Pass,
+  watermark: number | null,
+  countBefore: number,
+  countAfter: number,
+  unexplainedBefore: number | undefined,
+): Promise<Progress> {
+  const { tally, shape } = pass
+  const { db } = pass.database
+  const named = differenceOf(tally)
+  const rowless = mayLackRow(named)
+  const unexplained = beyond({
+    rows: await countRows(db, shape),
+    usersWithoutRow: rowless.length - (await countRowsOf(db, rowless, shape)),
+    rowsWithoutUser: await countRowsOf(db, mayLackUser(named), shape),
+    countBefore,
+    countAfter,
+  })
+  if (!pass.dryRun) tally.unexplained = Math.max(0, unexplained - tally.shortfall)
+  // Fewer users than rows: the listing may lag behind deletions. After the grace it cannot; then the count is wrong.
+  if (unexplained < 0 && unexplained !== unexplainedBefore) settlesIn(pass, pass.options.graceMs)
+  return {
+    watermark,
+    difference: { ...named, unexplained } satisfies Difference,
+    fullPassDueInMs: tally.settlesInMs > 0 ? tally.settlesInMs : null,
+  }
 }
 
 async function takePage(pass: Pass, sightings: Sightings, page: WalkPage): Promise<void> {
@@ -135,7 +174,10 @@ function rememberMoved(
   }
 }
 
-function watermarkOf(newest: readonly ReadUser[]): number | null {
+/** Clerk's newest change, or where that cannot be read Clerk's clock, less what a listing may lag. */
+function watermarkOf(newest: readonly ReadUser[], startedAt: number | undefined): number | null {
   const [user] = newest
-  return user?.kind === 'user' ? user.desired.clerkUpdatedAt - watermarkLagMs : null
+  const version = user === undefined || user.kind === 'unreadable' ? undefined : user.updatedAt
+  const latest = version ?? startedAt
+  return latest === undefined ? null : latest - watermarkLagMs
 }

@@ -52,8 +52,10 @@ export interface Pass {
   readonly database: Database
   readonly shape: Shape
   readonly options: PassOptions
-  /** The run that holds the lease; undefined in a dry run, which writes nothing. */
-  readonly runId: number | undefined
+  /** True if nothing may be written. */
+  readonly dryRun: boolean
+  /** The run that holds the lease; null in a dry run and for a single user, which need none. */
+  readonly runId: number | null
   /** Tombstones left after this moment block (Postgres's clock, ms): the run's start less the grace. */
   readonly youngSince: number
   readonly signal: AbortSignal
@@ -71,6 +73,11 @@ export function hearClock(pass: Pass, date: number | undefined): void {
   if (date === undefined) return
   pass.clock.startedAt ??= date
   pass.clock.latest = Math.max(pass.clock.latest ?? date, date)
+}
+
+/** Notes that something pending will have settled in so many milliseconds. */
+export function settlesIn(pass: Pass, milliseconds: number): void {
+  pass.tally.settlesInMs = Math.max(pass.tally.settlesInMs, milliseconds)
 }
 
 /** What happened so far. */
@@ -95,6 +102,14 @@ export class Tally {
   unproven = false
   /** Users that Clerk counts and no page showed. */
   shortfall = 0
+  /** Users that Clerk counts beyond what the table and everything known about it explain. */
+  unexplained = 0
+  /** Users left for the grace: some have no row. */
+  readonly pendingUsers = new Set<string>()
+  /** Rows that stay though Clerk may not have their users: by guard or policy, or for another reason. */
+  readonly kept = { withheld: new Set<string>(), otherwise: new Set<string>() }
+  /** When the youngest of what is pending will have settled, in ms from when it was seen; 0 if nothing is. */
+  settlesInMs = 0
   /** Fallbacks used, and what is open. */
   readonly notes = new Set<string>()
   /** Users that Postgres refused, to be tried once more after the deletions. */
@@ -105,6 +120,23 @@ export class Tally {
   /** All counts, rejections included. */
   total(): Counts {
     return { ...this.counts, rejected: this.rejected.size + this.unreadable }
+  }
+
+  /** Notes, with how many users were on no page and what stays unexplained. */
+  allNotes(): string[] {
+    const notes = [...this.notes]
+    if (this.shortfall > 0) notes.push(`${this.shortfall} users that Clerk counts were on no page`)
+    if (this.unexplained > 0) notes.push(`${this.unexplained} users that Clerk counts are not in the table`)
+    return notes
+  }
+
+  /** A new tally for the full pass that follows: it counts anew, but for what has been written. */
+  afterStepUp(note: string): Tally {
+    const next = new Tally()
+    const { created, updated, refreshed } = this.counts
+    Object.assign(next.counts, { created, updated, refreshed })
+    next.notes.add(note)
+    return next
   }
 
   /** The rejected by name, the unreadable last. */

@@ -37,8 +37,9 @@ export interface Plan {
  * future that no change in Clerk can have made it. A row without a version settles by its age.
  */
 export function isSettled(row: CurrentRow, clock: PassClock): boolean {
-  if (row.clerkUpdatedAt === null) return row.isDayOld
+  // Without Clerk's clock nothing can be told apart from a lag, and nothing may be deleted.
   if (clock.startedAt === undefined || clock.latest === undefined) return false
+  if (row.clerkUpdatedAt === null) return row.isDayOld
   return (
     row.clerkUpdatedAt <= clock.startedAt - clock.graceMs || row.clerkUpdatedAt > clock.latest + clock.graceMs
   )

@@ -1,34 +1,28 @@
 // One run, from the first look to the report. Nothing is written before the key's instance is known to be the table's.
-import { hostname } from 'node:os'
-import { sql } from 'drizzle-orm'
 import type { ClerkClient } from '../clerk/api.ts'
-import { type Database, PostgresRefusal, query, transaction } from '../db/database.ts'
-import {
-  acquireLease,
-  finishRun,
-  forgetOldRuns,
-  heartbeat,
-  type Lease,
-  leaseLost,
-  type RunRecord,
-} from '../db/ledger.ts'
+import { type Database, PostgresRefusal, transaction } from '../db/database.ts'
+import { finishRun, forgetOldRuns, type Lease, leaseLost, readClock } from '../db/ledger.ts'
 import { migrate } from '../db/migrate.ts'
 import { readShape, type Shape } from '../db/shape.ts'
-import { bindInstance, saveWatermark } from '../db/state.ts'
+import { bindInstance, type Progress, readState, type State, saveProgress } from '../db/state.ts'
 import { forgetOldTombstones } from '../db/users.ts'
 import { isSyncError, SyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import type { Difference } from './difference.ts'
 import { runFullPass } from './full-pass.ts'
+import { runIncrementalPass } from './incremental-pass.ts'
 import { checkInstance, type InstanceCheck } from './instance.ts'
+import { keepLease, takeLease } from './lease.ts'
+import { reconcileUser } from './one-user.ts'
 import { type Pass, type PassOptions, type Rejection, type ShownChange, Tally } from './pass.ts'
 import { describeError, type Report, statusOf } from './report.ts'
 
-/** Six heartbeats fit into the silence after which a holder counts as gone. */
-const heartbeatIntervalMs = 5000
-
 /** What one run is asked to do. */
 export interface RunRequest {
-  readonly trigger: 'cli' | 'schedule' | 'http' | 'start'
+  /** `full` if absent. `user` needs `userId`. */
+  readonly pass?: Report['pass']
+  readonly userId?: string | undefined
+  readonly trigger: 'cli' | 'schedule' | 'start'
   readonly dryRun: boolean
   readonly acceptInstance: string | undefined
   readonly options: PassOptions
@@ -60,78 +54,134 @@ export interface RunOutcome {
 /** Runs once and reports; never throws for what an operator can meet, since the report says it. */
 export async function reconcile(request: RunRequest, parts: RunParts): Promise<RunOutcome> {
   const startedAt = new Date()
-  const tally = new Tally()
-  const run: Run = { instanceId: null, lease: undefined, watermark: undefined }
+  const run: Run = {
+    instanceId: null,
+    lease: undefined,
+    pass: request.pass ?? 'full',
+    tally: new Tally(),
+    progress: undefined,
+  }
   let error: unknown
   try {
-    await execute(request, parts, tally, run)
+    await execute(request, parts, run)
   } catch (thrown) {
     error = asOperatingError(thrown)
   }
-  let report = reportOf(request, parts, tally, run, startedAt, error)
+  let report = reportOf(request, parts, run, startedAt, error)
   if (run.lease !== undefined) {
-    const failure = await record(parts.database, run, run.lease, report, tally)
+    const failure = await record(parts.database, run, run.lease, report)
     if (failure !== undefined && error === undefined) {
       error = failure
-      report = reportOf(request, parts, tally, run, startedAt, error)
+      report = reportOf(request, parts, run, startedAt, error)
     }
   }
-  for (const { clerkId, reason } of tally.rejections()) parts.log.warn({ clerkId, reason }, 'user rejected')
-  return { report, rejections: tally.rejections(), error, complete: tally.complete }
+  const rejections = run.tally.rejections()
+  for (const { clerkId, reason } of rejections) parts.log.warn({ clerkId, reason }, 'user rejected')
+  return { report, rejections, error, complete: run.tally.complete }
 }
 
 /** What has been settled so far, for a report that is true wherever the run ends. */
 interface Run {
   instanceId: string | null
   lease: Lease | undefined
-  /** Undefined unless the pass met its end. */
-  watermark: number | null | undefined
+  /** What is being done, also after a step up. */
+  pass: Report['pass']
+  tally: Tally
+  /** Undefined unless a pass met its end. */
+  progress: Progress | undefined
 }
 
-async function execute(request: RunRequest, parts: RunParts, tally: Tally, run: Run): Promise<void> {
-  const { database, clerk, log } = parts
-  const shape = await readShape(database.db)
-  const instance = await checkInstance(clerk, database.db, shape, request.acceptInstance)
+async function execute(request: RunRequest, parts: RunParts, run: Run): Promise<void> {
+  const { database, log } = parts
+  const found = await readShape(database.db)
+  const instance = await checkInstance(parts.clerk, database.db, found, request.acceptInstance)
   run.instanceId = instance.instanceId
-  warnOfUnfillableColumns(shape, tally, log)
+  warnOfUnfillableColumns(found, run.tally, log)
   if (request.dryRun) {
-    const [clock] = await query<{ now: number }>(
-      database.db,
-      sql`select (extract(epoch from now()) * 1000)::float8 as now`,
-    )
-    await runFullPass(passOf(request, parts, tally, shape, undefined, clock?.now ?? Date.now()))
+    const now = await readClock(database.db)
+    await runPass(request, parts, run, found, { runId: null, startedAt: now })
     return
   }
   const { applied } = await migrate(database)
   if (applied > 0) log.info({ applied }, 'migrations applied')
-  const lease = await takeLease(request, parts, instance)
-  run.lease = lease
-  await bind(database, instance)
-  const beat = startHeartbeat(parts, lease.runId)
-  try {
-    const migrated = await readShape(database.db)
-    const result = await runFullPass(passOf(request, parts, tally, migrated, lease.runId, lease.startedAt))
-    if (tally.complete) run.watermark = result.watermark
-  } finally {
-    await beat.stop()
+  const shape = await readShape(database.db)
+  if (request.userId !== undefined) {
+    await bind(database, instance)
+    const now = await readClock(database.db)
+    await runPass(request, parts, run, shape, { runId: null, startedAt: now })
+    return
   }
+  const lease = await takeLease(
+    database,
+    {
+      pass: run.pass,
+      trigger: request.trigger,
+      instanceId: instance.instanceId,
+      approveDeletes: request.options.approveDeletes ?? null,
+    },
+    log,
+  )
+  run.lease = lease
+  const kept = keepLease(parts.heartbeatDatabase, lease.runId, parts.stop, log)
+  try {
+    await bind(database, instance)
+    await runPass(request, parts, run, shape, lease)
+  } finally {
+    await kept.release()
+  }
+}
+
+/** The pass that was asked for, or the full pass that has to follow. */
+async function runPass(
+  request: RunRequest,
+  parts: RunParts,
+  run: Run,
+  shape: Shape,
+  start: { runId: number | null; startedAt: number },
+): Promise<void> {
+  const passWith = (tally: Tally): Pass => passOf(request, parts, shape, start, tally)
+  if (request.userId !== undefined) return reconcileUser(passWith(run.tally), request.userId)
+  const state = await readState(parts.database.db, shape)
+  if (run.pass === 'incremental') {
+    const known = knownState(state)
+    const result =
+      typeof known === 'string' ? { stepUp: known } : await runIncrementalPass(passWith(run.tally), known)
+    if (!('stepUp' in result)) {
+      run.progress = { ...result, fullPassDueInMs: undefined }
+      return
+    }
+    parts.log.info({ reason: result.stepUp }, 'a full pass follows')
+    run.pass = 'full'
+    run.tally = run.tally.afterStepUp(`stepped up to a full pass: ${result.stepUp}`)
+  }
+  const previous = state?.difference as Difference | null | undefined
+  run.progress = await runFullPass(passWith(run.tally), previous?.unexplained)
+}
+
+/** Where an incremental pass may begin, or why a full pass is due instead. */
+function knownState(state: State | undefined): { watermark: number; difference: Difference } | string {
+  if (state === undefined || state.watermark === null || state.difference === null) {
+    return 'no full pass has been completed yet'
+  }
+  if (state.isFullPassDue) return 'what the last one left for the grace has settled'
+  return { watermark: state.watermark, difference: state.difference as Difference }
 }
 
 function passOf(
   request: RunRequest,
   parts: RunParts,
-  tally: Tally,
   shape: Shape,
-  runId: number | undefined,
-  startedAt: number,
+  start: { runId: number | null; startedAt: number },
+  tally: Tally,
 ): Pass {
   return {
     clerk: parts.clerk,
     database: parts.database,
     shape,
     options: request.options,
-    runId,
-    youngSince: startedAt - request.options.graceMs,
+    dryRun: request.dryRun,
+    runId: start.runId,
+    youngSince: start.startedAt - request.options.graceMs,
     signal: parts.stop.signal,
     log: parts.log,
     tally,
@@ -150,26 +200,6 @@ function warnOfUnfillableColumns(shape: Shape, tally: Tally, log: Log): void {
   }
 }
 
-async function takeLease(request: RunRequest, parts: RunParts, instance: InstanceCheck): Promise<Lease> {
-  const taken = await acquireLease(parts.database, {
-    pass: 'full',
-    trigger: request.trigger,
-    instanceId: instance.instanceId,
-    host: `${hostname()}:${process.pid}`,
-    approveDeletes: request.options.approveDeletes ?? null,
-  })
-  if ('holder' in taken) {
-    const { runId, host, runningForSeconds } = taken.holder
-    throw new SyncError('busy', 'another run holds the lease', {
-      hint: `Run ${runId} on ${host} has been at it for ${runningForSeconds} s. Try again when it has ended.`,
-      facts: { runId, host, runningForSeconds },
-    })
-  }
-  for (const runId of taken.abandoned)
-    parts.log.warn({ runId }, 'a run that fell silent was marked abandoned')
-  return taken
-}
-
 async function bind(database: Database, instance: InstanceCheck): Promise<void> {
   const bound = await transaction(database, (tx) => bindInstance(tx, instance.instanceId, instance.replaced))
   if (bound === instance.instanceId) return
@@ -179,43 +209,15 @@ async function bind(database: Database, instance: InstanceCheck): Promise<void> 
   })
 }
 
-/** Heartbeats until stopped. A lost lease ends the run; a beat that does not get through does not, the next one may. */
-function startHeartbeat(parts: RunParts, runId: number): { stop(): Promise<void> } {
-  let beating: Promise<void> = Promise.resolve()
-  const beat = async () => {
-    try {
-      const isOurs = await heartbeat(parts.heartbeatDatabase.db, runId)
-      if (!isOurs) parts.stop.abort(leaseLost(runId))
-    } catch (error) {
-      parts.log.warn({ runId, error }, 'a heartbeat did not get through')
-    }
-  }
-  const timer = setInterval(() => {
-    beating = beating.then(beat)
-  }, heartbeatIntervalMs)
-  return {
-    stop() {
-      clearInterval(timer)
-      return beating
-    },
-  }
-}
-
 /** Writes the end of the run to the ledger. Gives the failure if that was not possible. */
-async function record(
-  database: Database,
-  run: Run,
-  lease: Lease,
-  report: Report,
-  tally: Tally,
-): Promise<unknown> {
+async function record(database: Database, run: Run, lease: Lease, report: Report): Promise<unknown> {
   const { pass, status, counts, requests, notes, error } = report
-  const entry: RunRecord = { pass, status, counts, requests, notes, rejected: tally.rejections(), error }
+  const entry = { pass, status, counts, requests, notes, rejected: run.tally.rejections(), error }
   try {
     const wasOurs = await transaction(database, async (tx) => {
       if (!(await finishRun(tx, lease.runId, entry))) return false
-      if (run.watermark !== undefined && run.instanceId !== null) {
-        await saveWatermark(tx, run.instanceId, run.watermark)
+      if (run.progress !== undefined && run.instanceId !== null) {
+        await saveProgress(tx, run.instanceId, run.progress)
         await forgetOldRuns(tx)
         await forgetOldTombstones(tx)
       }
@@ -227,35 +229,23 @@ async function record(
   }
 }
 
-function reportOf(
-  request: RunRequest,
-  parts: RunParts,
-  tally: Tally,
-  run: Run,
-  startedAt: Date,
-  error: unknown,
-): Report {
+function reportOf(request: RunRequest, parts: RunParts, run: Run, startedAt: Date, error: unknown): Report {
   const finishedAt = new Date()
   return {
     runId: run.lease?.runId ?? null,
-    pass: 'full',
+    pass: run.pass,
     trigger: request.trigger,
-    status: statusOf(tally, request.options.policy, error),
+    status: statusOf(run.tally, request.options.policy, error),
     dryRun: request.dryRun,
     instanceId: run.instanceId,
-    counts: tally.total(),
+    counts: run.tally.total(),
     requests: { ...parts.clerk.requests },
-    notes: notesOf(tally),
+    notes: run.tally.allNotes(),
     startedAt: startedAt.toISOString(),
     finishedAt: finishedAt.toISOString(),
     durationMs: finishedAt.getTime() - startedAt.getTime(),
     error: describeError(error),
   }
-}
-
-function notesOf(tally: Tally): string[] {
-  const short = `${tally.shortfall} users that Clerk counts were on no page`
-  return tally.shortfall > 0 ? [...tally.notes, short] : [...tally.notes]
 }
 
 /** What Postgres refused outside of any user's write is a matter of trying again. */

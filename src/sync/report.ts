@@ -28,7 +28,14 @@ export interface Report {
 export function statusOf(tally: Tally, policy: 'sync' | 'upsert-only', error: unknown): Status {
   if (error !== undefined) return statusOfError(error)
   const counts = tally.total()
-  if (!tally.complete || tally.unproven || tally.shortfall > 0 || counts.rejected > 0) return 'partial'
+  if (
+    !tally.complete ||
+    tally.unproven ||
+    tally.shortfall > 0 ||
+    tally.unexplained > 0 ||
+    counts.rejected > 0
+  )
+    return 'partial'
   return counts.withheld > 0 && policy === 'sync' ? 'withheld' : 'succeeded'
 }
 

@@ -11,7 +11,7 @@ import {
   startSandbox,
 } from '../../src/dev/sandbox/server.ts'
 import type { PassOptions, ShownChange } from '../../src/sync/pass.ts'
-import { type RunOutcome, reconcile } from '../../src/sync/reconcile.ts'
+import { type RunOutcome, type RunRequest, reconcile } from '../../src/sync/reconcile.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
 
 export interface World {
@@ -27,6 +27,8 @@ export interface World {
 }
 
 export interface SyncOptions extends Partial<PassOptions> {
+  pass?: RunRequest['pass']
+  userId?: string
   dryRun?: boolean
   acceptInstance?: string
   secretKey?: string
@@ -61,7 +63,16 @@ export async function createWorld(options: SandboxOptions & { empty?: boolean } 
 export const impatient = { requestMs: 400, tries: 3, totalMs: 2000, firstRetryMs: 5 }
 
 async function syncOnce(sandbox: Sandbox, url: string, options: SyncOptions): Promise<SyncOutcome> {
-  const { dryRun, acceptInstance, secretKey, limits, stop = new AbortController(), ...pass } = options
+  const {
+    pass: kind,
+    userId,
+    dryRun,
+    acceptInstance,
+    secretKey,
+    limits,
+    stop = new AbortController(),
+    ...pass
+  } = options
   const lines: string[] = []
   const changes: ShownChange[] = []
   const database = openDatabase(url)
@@ -69,6 +80,8 @@ async function syncOnce(sandbox: Sandbox, url: string, options: SyncOptions): Pr
   try {
     const outcome = await reconcile(
       {
+        pass: kind ?? 'full',
+        userId,
         trigger: 'cli',
         dryRun: dryRun ?? false,
         acceptInstance,

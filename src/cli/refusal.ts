@@ -1,0 +1,57 @@
+// A command that could not begin: the error for whoever reads along, the report that `sync --json` owes in every case,
+// and the exit code.
+import { CommanderError } from 'commander'
+import { swallowedFlags } from '../config.ts'
+import { isSyncError, SyncError } from '../errors.ts'
+import { Tally } from '../sync/pass.ts'
+import { describeError, exitCodeOfError, exitCodes, type Report } from '../sync/report.ts'
+import { sayError } from './output.ts'
+
+/** Says why the command with these arguments did not begin. Gives its exit code. */
+export function refuse(thrown: unknown, args: readonly string[]): number {
+  // The parser has had its say on stderr.
+  if (!(thrown instanceof CommanderError)) sayError(thrown)
+  else if (thrown.exitCode === exitCodes.succeeded) return exitCodes.succeeded
+  const error = thrown instanceof CommanderError ? usageError(thrown) : thrown
+  const wantsReport = args.includes('--json') || swallowedFlags().includes('--json')
+  if (args[0] === 'sync' && wantsReport) process.stdout.write(`${JSON.stringify(reportOf(error, args))}\n`)
+  return exitCodeOfError(error)
+}
+
+function usageError(error: CommanderError): SyncError {
+  return new SyncError('usage', error.message.replace(/^error: /, ''), {
+    hint: '`npm run sync -- --help` shows the flags.',
+  })
+}
+
+/** The report of a run that never was. */
+function reportOf(error: unknown, args: readonly string[]): Report {
+  const startedAt = new Date(performance.timeOrigin)
+  const finishedAt = new Date()
+  return {
+    runId: null,
+    pass: passOf(args),
+    trigger: 'cli',
+    status: statusOf(error),
+    dryRun: args.includes('--dry-run'),
+    instanceId: null,
+    counts: new Tally().total(),
+    requests: { total: 0, throttled: 0 },
+    notes: [],
+    startedAt: startedAt.toISOString(),
+    finishedAt: finishedAt.toISOString(),
+    durationMs: finishedAt.getTime() - startedAt.getTime(),
+    error: describeError(error),
+  }
+}
+
+function passOf(args: readonly string[]): Report['pass'] {
+  if (args.some((arg) => /^--user(=|$)/.test(arg))) return 'user'
+  return args.includes('--incremental') ? 'incremental' : 'full'
+}
+
+function statusOf(error: unknown): Report['status'] {
+  if (!isSyncError(error)) return 'failed'
+  if (error.kind === 'aborted') return 'aborted'
+  return error.kind === 'usage' || error.kind === 'configuration' ? 'refused' : 'failed'
+}

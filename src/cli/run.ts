@@ -1,0 +1,60 @@
+// One run as the configuration and the flags of a command line ask for it.
+import { createClerkClient } from '../clerk/api.ts'
+import type { Config } from '../config.ts'
+import { type RunOutcome, type RunParts, reconcile } from '../sync/reconcile.ts'
+import type { Target } from './target.ts'
+
+/** The flags that a run itself looks at. */
+export interface RunFlags {
+  readonly incremental: boolean
+  readonly user: string | undefined
+  readonly dryRun: boolean
+  readonly approveDeletes: number | undefined
+  readonly acceptInstance: string | undefined
+}
+
+/** What the caller brings; it closes the target when the run has ended. */
+export type RunSurroundings = Pick<RunParts, 'log' | 'stop' | 'onProgress' | 'onChange'> & {
+  readonly target: Target
+}
+
+/** The most users that Clerk gives in one page. */
+const pageSize = 500
+/** How long Clerk's count may lag behind before it is believed. */
+const recountDelayMs = 3000
+
+/** Runs once. Never throws for what an operator can meet. */
+export function runOnce(config: Config, flags: RunFlags, surroundings: RunSurroundings): Promise<RunOutcome> {
+  const { target, log, stop, onProgress, onChange } = surroundings
+  return reconcile(
+    {
+      pass: flags.user !== undefined ? 'user' : flags.incremental ? 'incremental' : 'full',
+      userId: flags.user,
+      trigger: 'cli',
+      dryRun: flags.dryRun,
+      acceptInstance: flags.acceptInstance,
+      options: {
+        policy: config.policy,
+        graceMs: config.graceMs,
+        maxDeletes: config.maxDeletes,
+        approveDeletes: flags.approveDeletes,
+        pageSize,
+        recountDelayMs,
+      },
+    },
+    {
+      clerk: createClerkClient({
+        secretKey: config.clerk.secretKey,
+        apiUrl: config.clerk.apiUrl,
+        requestsPer10s: config.clerk.requestsPer10s,
+        signal: stop.signal,
+      }),
+      database: target.open(),
+      heartbeatDatabase: target.open({ connections: 1, applicationName: 'clerk-sync heartbeat' }),
+      log,
+      stop,
+      onProgress,
+      onChange,
+    },
+  )
+}

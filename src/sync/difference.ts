@@ -1,0 +1,58 @@
+// The difference between Clerk's count of users and the table's count of rows, as far as a full pass can name it. With
+// it an incremental pass can tell from two counts that nothing was missed. Pure.
+import type { Rejection, Tally } from './pass.ts'
+
+/** What the last full pass left open, by name, so that it adjusts itself when a row goes or comes. */
+export interface Difference {
+  /** Users that could not be mapped or written, and rows whose deletion was refused. */
+  readonly rejected: readonly Rejection[]
+  /** Users left for the grace. */
+  readonly pending: readonly string[]
+  /** Rows that the guard or the policy keeps. */
+  readonly withheld: readonly string[]
+  /** Rows that stay for another reason: pending, or refused. */
+  readonly kept: readonly string[]
+  /** Users that Clerk counts beyond all that (or, below zero, rows). */
+  readonly unexplained: number
+}
+
+/** More names than this are not kept: then the counts disagree, and a full pass looks again. */
+const namesMax = 20_000
+
+/** What the tally leaves open, without what it cannot explain. */
+export function differenceOf(tally: Tally): Omit<Difference, 'unexplained'> {
+  return {
+    rejected: tally.rejections().slice(0, namesMax),
+    pending: [...tally.pendingUsers].slice(0, namesMax),
+    withheld: [...tally.kept.withheld].slice(0, namesMax),
+    kept: [...tally.kept.otherwise].slice(0, namesMax),
+  }
+}
+
+/** The users that may be without a row. */
+export function mayLackRow(difference: Omit<Difference, 'unexplained'>): string[] {
+  return [...new Set([...difference.rejected.map((each) => each.clerkId), ...difference.pending])]
+}
+
+/** The rows that may be without a user. */
+export function mayLackUser(difference: Omit<Difference, 'unexplained'>): string[] {
+  return [...new Set([...difference.withheld, ...difference.kept])]
+}
+
+/**
+ * How far Clerk's counts lie beyond what the table explains: 0 if `rows`, with the users that lack one and without the
+ * rows that lack a user, lies between the two counts.
+ */
+export function beyond(facts: {
+  rows: number
+  usersWithoutRow: number
+  rowsWithoutUser: number
+  countBefore: number
+  countAfter: number
+}): number {
+  const expected = facts.rows + facts.usersWithoutRow - facts.rowsWithoutUser
+  const low = Math.min(facts.countBefore, facts.countAfter)
+  const high = Math.max(facts.countBefore, facts.countAfter)
+  if (expected < low) return low - expected
+  return expected > high ? high - expected : 0
+}

@@ -1,0 +1,153 @@
+// The incremental pass: reads what changed since the watermark, newest first, and lets two counts prove that nothing
+// else did. A listing by change cannot show deletions, so when the counts disagree a full pass follows.
+import { setTimeout as delay } from 'node:timers/promises'
+import type { ReadableUser } from '../clerk/user.ts'
+import { countRows, countRowsOf } from '../db/users.ts'
+import { SyncError } from '../errors.ts'
+import { applyUsers } from './apply.ts'
+import { beyond, type Difference, differenceOf, mayLackRow, mayLackUser } from './difference.ts'
+import { watermarkLagMs } from './full-pass.ts'
+import { hearClock, type Pass } from './pass.ts'
+
+/** The first page is small: in five minutes few users change. The others are as large as Clerk gives them. */
+const firstPageSize = 100
+/** Reading further back than this costs more than a full pass gains. */
+const pagesMax = 20
+/** A deletion meanwhile shifts a listing by offset: pages overlap by so much. */
+const overlap = 25
+
+/** Where the pass leaves things, or why a full pass has to follow. */
+export type IncrementalResult =
+  | { readonly watermark: number | null; readonly difference: Difference }
+  | { readonly stepUp: string }
+
+/** One incremental pass from the watermark (ms, Clerk's clock) on. Throws `SyncError`. */
+export async function runIncrementalPass(
+  pass: Pass,
+  since: { watermark: number; difference: Difference },
+): Promise<IncrementalResult> {
+  await recallOpen(pass, since.difference)
+  const before = await pass.clerk.countUsers()
+  hearClock(pass, before.date)
+  const read = await readRecent(pass, since.watermark, before.count)
+  if ('stepUp' in read) return read
+  if (!pass.tally.complete) return { stepUp: 'a user without a readable id was met' }
+
+  let after = await pass.clerk.countUsers()
+  hearClock(pass, after.date)
+  const difference: Difference = {
+    ...differenceOf(pass.tally),
+    withheld: since.difference.withheld,
+    kept: since.difference.kept,
+    pending: [...new Set([...since.difference.pending, ...pass.tally.pendingUsers])],
+    unexplained: since.difference.unexplained,
+  }
+  let gap = await gapOf(pass, difference, before.count, after.count)
+  if (gap !== 0) {
+    // Counts lag too.
+    await delay(pass.options.recountDelayMs, undefined, { signal: pass.signal }).catch(() =>
+      pass.signal.throwIfAborted(),
+    )
+    const again = await pass.clerk.countUsers()
+    gap = await gapOf(pass, difference, after.count, again.count)
+    after = again
+  }
+  // Rows without a user are what this policy is for.
+  const isChased = pass.options.policy === 'sync' ? gap !== 0 : gap > 0
+  if (isChased) return { stepUp: `Clerk counts ${after.count} users, which the table does not explain` }
+  return { watermark: read.newest === null ? since.watermark : read.newest - watermarkLagMs, difference }
+}
+
+/** What stood open keeps standing open until a pass has written it: the exit code must go on saying so. */
+async function recallOpen(pass: Pass, difference: Difference): Promise<void> {
+  const { tally } = pass
+  for (const { clerkId, reason } of difference.rejected) tally.rejected.set(clerkId, reason)
+  tally.unexplained = Math.max(0, difference.unexplained)
+  tally.counts.withheld = await countRowsOf(pass.database.db, difference.withheld, pass.shape)
+  if (tally.counts.withheld === 0) return
+  tally.notes.add(
+    pass.options.policy === 'upsert-only'
+      ? `${tally.counts.withheld} rows without a user stay: SYNC_POLICY is upsert-only`
+      : `${tally.counts.withheld} deletions stay withheld. If they are right: npm run sync -- --approve-deletes ${tally.counts.withheld}`,
+  )
+}
+
+/** How far Clerk's counts lie beyond the table and the known difference. */
+async function gapOf(
+  pass: Pass,
+  difference: Difference,
+  countBefore: number,
+  countAfter: number,
+): Promise<number> {
+  const { db } = pass.database
+  const rowless = mayLackRow(difference)
+  const created = pass.dryRun ? pass.tally.counts.created : 0
+  const gap = beyond({
+    rows: (await countRows(db, pass.shape)) + created,
+    usersWithoutRow: rowless.length - (await countRowsOf(db, rowless, pass.shape)),
+    rowsWithoutUser: await countRowsOf(db, mayLackUser(difference), pass.shape),
+    countBefore: countBefore - difference.unexplained,
+    countAfter: countAfter - difference.unexplained,
+  })
+  return gap
+}
+
+/** Reads and applies pages until users older than the watermark. Gives Clerk's newest change, ms. */
+async function readRecent(
+  pass: Pass,
+  watermark: number,
+  total: number,
+): Promise<{ newest: number | null } | { stepUp: string }> {
+  const seen = new Set<string>()
+  let newest: number | null = null
+  let offset = 0
+  for (let pages = 1; pages <= pagesMax; pages++) {
+    pass.signal.throwIfAborted()
+    const limit = pages === 1 ? firstPageSize : pass.options.pageSize
+    const answer = await pass.clerk.listUsers({ limit, orderBy: '-updated_at', offset })
+    hearClock(pass, answer.date)
+    const users = answer.users.filter((user): user is ReadableUser => user.kind !== 'unreadable')
+    if (users.length < answer.users.length) pass.tally.complete = false
+    const oldest = oldestOf(users)
+    newest ??= users.find((user) => user.updatedAt !== undefined)?.updatedAt ?? null
+    const isThreadLost = pages > 1 && !users.some((user) => seen.has(user.clerkId))
+    if (isThreadLost) {
+      if (offset === 0) return { stepUp: 'the listing by change lost its thread' }
+      pass.tally.notes.add('fallback: stepped back in the listing by change')
+      offset = Math.max(0, offset - Math.floor(pass.options.pageSize / 2))
+      continue
+    }
+    const fresh = users.filter((user) => !seen.has(user.clerkId))
+    for (const user of fresh) seen.add(user.clerkId)
+    await takeRecent(pass, fresh)
+    pass.onProgress(pass.tally.counts.seen, total)
+    // Nobody new: these are all the users there are.
+    if (fresh.length === 0 || (oldest !== undefined && oldest < watermark)) return { newest }
+    offset = Math.max(offset + 1, offset + answer.users.length - overlap)
+  }
+  return { stepUp: `more than ${pagesMax} pages changed since the last pass` }
+}
+
+async function takeRecent(pass: Pass, users: readonly ReadableUser[]): Promise<void> {
+  pass.tally.counts.seen += users.length
+  await applyUsers(
+    pass,
+    users.flatMap((user) => (user.kind === 'user' ? [user.desired] : [])),
+  )
+  for (const user of users) if (user.kind === 'rejected') pass.tally.rejected.set(user.clerkId, user.reason)
+}
+
+/** The last version on the page. Throws `contract` where the page is not in the order that was asked for. */
+function oldestOf(users: readonly ReadableUser[]): number | undefined {
+  let oldest: number | undefined
+  for (const user of users) {
+    if (user.updatedAt === undefined) continue
+    if (oldest !== undefined && user.updatedAt > oldest) {
+      throw new SyncError('contract', 'the list of users is not in the order that was asked for', {
+        hint: 'Does CLERK_API_URL lead to Clerk, without a proxy that answers in its place?',
+      })
+    }
+    oldest = user.updatedAt
+  }
+  return oldest
+}

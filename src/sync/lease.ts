@@ -1,0 +1,54 @@
+// Holding the lease while a run goes on: taken before the first write, kept by heartbeats, and lost for good when this
+// process slept for too long. The ledger (db/ledger.ts) has the SQL; here is the life of it.
+import { hostname } from 'node:os'
+import type { Database } from '../db/database.ts'
+import { acquireLease, heartbeat, type Lease, leaseLost, type NewRun } from '../db/ledger.ts'
+import { SyncError } from '../errors.ts'
+import type { Log } from '../log.ts'
+
+/** Six heartbeats fit into the silence after which a holder counts as gone. */
+const heartbeatIntervalMs = 5000
+
+/** Takes the lease. Throws `busy` with who holds it. */
+export async function takeLease(database: Database, run: Omit<NewRun, 'host'>, log: Log): Promise<Lease> {
+  const taken = await acquireLease(database, { ...run, host: `${hostname()}:${process.pid}` })
+  if ('holder' in taken) {
+    const { runId, host, runningForSeconds } = taken.holder
+    throw new SyncError('busy', 'another run holds the lease', {
+      hint: `Run ${runId} on ${host} has been at it for ${runningForSeconds} s. Try again when it has ended.`,
+      facts: { runId, host, runningForSeconds },
+    })
+  }
+  for (const runId of taken.abandoned) log.warn({ runId }, 'a run that fell silent was marked abandoned')
+  return taken
+}
+
+/**
+ * Heartbeats until stopped, over a connection of its own. A lost lease aborts the run; a beat that does not get through
+ * does not, since the next one may, and every write looks at the lease anyway.
+ */
+export function keepLease(
+  database: Database,
+  runId: number,
+  stop: AbortController,
+  log: Log,
+): { release(): Promise<void> } {
+  let beating: Promise<void> = Promise.resolve()
+  const beat = async () => {
+    try {
+      const isOurs = await heartbeat(database.db, runId)
+      if (!isOurs) stop.abort(leaseLost(runId))
+    } catch (error) {
+      log.warn({ runId, err: error }, 'a heartbeat did not get through')
+    }
+  }
+  const timer = setInterval(() => {
+    beating = beating.then(beat)
+  }, heartbeatIntervalMs)
+  return {
+    release() {
+      clearInterval(timer)
+      return beating
+    },
+  }
+}
