@@ -7,6 +7,7 @@ import { refuse } from './cli/refusal.ts'
 import { statusCommand } from './cli/status.ts'
 import { type SyncFlags, syncCommand } from './cli/sync.ts'
 import { openTarget } from './cli/target.ts'
+import { workerCommand } from './cli/worker.ts'
 import { loadConfig, loadDatabase, swallowedFlags } from './config.ts'
 import { migrate } from './db/migrate.ts'
 import { SyncError } from './errors.ts'
@@ -47,6 +48,14 @@ program
       throw wrongUsage('--user goes neither with --incremental nor with --approve-deletes')
     }
     return runSync(flags)
+  })
+
+program
+  .command('worker')
+  .description('The service: scheduled passes, the webhook endpoint, health. Ends with 0 after a signal.')
+  .action(async () => {
+    const config = loadConfig()
+    await workerCommand(config, createOutput({ json: false, logLevel: config.logLevel }))
   })
 
 program

@@ -38,6 +38,14 @@ export function createOutput(options: { json: boolean; logLevel: string }): Outp
   }
 }
 
+/** A person gets the URL to look at the rows with; a log gets it without its password. */
+export function sayEmbedded(url: string, output: Output): void {
+  output.say(`embedded Postgres: ${url}`)
+  const address = new URL(url)
+  address.password = ''
+  output.log.info({ url: address.href }, 'embedded Postgres')
+}
+
 /**
  * What goes wrong before there is a log, on stderr: text for a person, else the line that the log would have had. Wrong
  * usage is always text, as the parser's own complaints are.

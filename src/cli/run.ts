@@ -1,7 +1,7 @@
 // One run as the configuration and the flags of a command line ask for it.
 import { createClerkClient } from '../clerk/api.ts'
 import type { Config } from '../config.ts'
-import { type RunOutcome, type RunParts, reconcile } from '../sync/reconcile.ts'
+import { type RunOutcome, type RunParts, type RunRequest, reconcile } from '../sync/reconcile.ts'
 import type { Target } from './target.ts'
 
 /** The flags that a run itself looks at. */
@@ -16,6 +16,7 @@ export interface RunFlags {
 /** What the caller brings; it closes the target when the run has ended. */
 export type RunSurroundings = Pick<RunParts, 'log' | 'stop' | 'onProgress' | 'onChange'> & {
   readonly target: Target
+  readonly trigger?: RunRequest['trigger']
 }
 
 /** The most users that Clerk gives in one page. */
@@ -23,14 +24,20 @@ const pageSize = 500
 /** How long Clerk's count may lag behind before it is believed. */
 const recountDelayMs = 3000
 
-/** Runs once. Never throws for what an operator can meet. */
-export function runOnce(config: Config, flags: RunFlags, surroundings: RunSurroundings): Promise<RunOutcome> {
+/** Runs once, over connections of its own. Never throws for what an operator can meet. */
+export async function runOnce(
+  config: Config,
+  flags: RunFlags,
+  surroundings: RunSurroundings,
+): Promise<RunOutcome> {
   const { target, log, stop, onProgress, onChange } = surroundings
-  return reconcile(
+  const database = target.open()
+  const heartbeatDatabase = target.open({ connections: 1, applicationName: 'clerk-sync heartbeat' })
+  const outcome = reconcile(
     {
       pass: flags.user !== undefined ? 'user' : flags.incremental ? 'incremental' : 'full',
       userId: flags.user,
-      trigger: 'cli',
+      trigger: surroundings.trigger ?? 'cli',
       dryRun: flags.dryRun,
       acceptInstance: flags.acceptInstance,
       options: {
@@ -49,12 +56,13 @@ export function runOnce(config: Config, flags: RunFlags, surroundings: RunSurrou
         requestsPer10s: config.clerk.requestsPer10s,
         signal: stop.signal,
       }),
-      database: target.open(),
-      heartbeatDatabase: target.open({ connections: 1, applicationName: 'clerk-sync heartbeat' }),
+      database,
+      heartbeatDatabase,
       log,
       stop,
       onProgress,
       onChange,
     },
   )
+  return outcome.finally(() => Promise.all([database.close(), heartbeatDatabase.close()]))
 }

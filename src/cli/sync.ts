@@ -1,9 +1,9 @@
 // `sync`: one run, then the report and an exit code that tells the truth.
 import type { Config } from '../config.ts'
-import type { RunOutcome } from '../sync/reconcile.ts'
+import { logOutcome, type RunOutcome } from '../sync/reconcile.ts'
 import { exitCodeOf, rejectionLines, summaryOf } from '../sync/report.ts'
 import { changeLine, clerkIdOf, columnChanges } from './changes.ts'
-import type { Output } from './output.ts'
+import { type Output, sayEmbedded } from './output.ts'
 import { type RunFlags, type RunSurroundings, runOnce } from './run.ts'
 import { stopOnSignals } from './signals.ts'
 import { openTarget, type Target } from './target.ts'
@@ -42,7 +42,8 @@ export async function syncCommand(config: Config, flags: SyncFlags, output: Outp
     return exitCodeOf(outcome, flags)
   } finally {
     output.progress.stop()
-    await target?.close()
+    // The report has been given; what becomes of the connections does not change it.
+    await target?.close().catch((error) => output.log.warn({ err: error }, 'the database did not close'))
     forget()
   }
 }
@@ -69,15 +70,8 @@ function watching(flags: SyncFlags, output: Output): Pick<RunSurroundings, 'onPr
   }
 }
 
-/** A person gets the URL to look at the rows with; a log gets it without its password. */
-function sayEmbedded(url: string, output: Output): void {
-  output.say(`embedded Postgres: ${url}`)
-  const address = new URL(url)
-  address.password = ''
-  output.log.info({ url: address.href }, 'embedded Postgres')
-}
-
-function show({ report, rejections, error }: RunOutcome, output: Output): void {
+function show(outcome: RunOutcome, output: Output): void {
+  const { report, rejections } = outcome
   output.json(report)
   for (const line of rejectionLines(rejections, rejectionsShown)) output.say(line)
   for (const note of report.notes) output.say(`note: ${note}`)
@@ -86,8 +80,5 @@ function show({ report, rejections, error }: RunOutcome, output: Output): void {
     output.say(`error: ${report.error.message}`)
     if (report.error.hint !== undefined) output.say(report.error.hint)
   }
-  if (error === undefined) output.log.info({ report }, 'run finished')
-  else if (report.status === 'skipped') output.log.info({ report }, 'run skipped')
-  // The error once more, with its causes, which the report leaves out.
-  else output.log.error({ report, err: error }, 'run failed')
+  logOutcome(output.log, outcome)
 }

@@ -20,7 +20,7 @@ export async function openTarget(
   database: Config['database'],
   say: (message: string) => void,
 ): Promise<Target> {
-  const opened: Database[] = []
+  const opened = new Set<Database>()
   const embedded = 'url' in database ? undefined : await openEmbedded(say)
   const url = 'url' in database ? database.url : (embedded?.url ?? '')
   return {
@@ -30,11 +30,17 @@ export async function openTarget(
         ...options,
         ...('url' in database && database.options !== undefined ? { driver: database.options } : {}),
       })
-      opened.push(pool)
-      return pool
+      opened.add(pool)
+      return {
+        db: pool.db,
+        close(timeoutSeconds) {
+          opened.delete(pool)
+          return pool.close(timeoutSeconds)
+        },
+      }
     },
     async close() {
-      await Promise.all(opened.map((pool) => pool.close()))
+      await Promise.all([...opened].map((pool) => pool.close()))
       await embedded?.release()
     },
   }

@@ -83,8 +83,11 @@ const lockCodes = new Set(['55P03', '40P01', '40001', '57014'])
 /** Errors of the way to Postgres, by the driver's or the system's code. */
 const unreachableCodes =
   /^(08|57P0[1-5]|53|58|25P03|CONNECT|CONNECTION_|ECONN|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|EPIPE|XX000)/
-/** Rows that the app's schema does not take: integrity, data, a trigger's `raise`, a view's check option. */
-const rowCodes = /^(23|22|P0001|44)/
+/**
+ * Rows that the app's schema does not take: integrity, data, a view's check option, and whatever a trigger raises: the
+ * classes from I to W, Y and Z are left to applications, but for PL/pgSQL's P0.
+ */
+const rowCodes = /^((09|22|23|27|44)...|[I-WYZ]....)$/
 
 /**
  * Classifies a failure of driver, drizzle or Postgres. A driver's error carries the row's values (emails, names) in its

@@ -2,7 +2,14 @@
 // on Postgres's clock, and every transaction that writes looks at it first, so that a holder that slept stops.
 import { sql } from 'drizzle-orm'
 import { SyncError } from '../errors.ts'
-import { type Database, type Executor, PostgresRefusal, query, transaction } from './database.ts'
+import {
+  arrayParameter,
+  type Database,
+  type Executor,
+  PostgresRefusal,
+  query,
+  transaction,
+} from './database.ts'
 import type { Shape } from './shape.ts'
 
 /** A holder silent for so long has died or sleeps; six heartbeats. */
@@ -208,4 +215,29 @@ export async function readRuns(executor: Executor, limit: number, shape: Shape):
         from clerk_sync.runs order by id desc limit ${limit}`,
   )
   return rows.map(({ run }) => (typeof run === 'string' ? (JSON.parse(run) as PastRun) : run))
+}
+
+/** Whether a worker began one of these passes in the last so many seconds. Runs of the command line do not count. */
+export async function hasRunWithin(
+  executor: Executor,
+  passes: readonly string[],
+  seconds: number,
+): Promise<boolean> {
+  const [row] = await query<{ found: boolean }>(
+    executor,
+    sql`select exists (select from clerk_sync.runs
+          where pass = any(${arrayParameter(passes, 'text')}) and trigger in ('schedule', 'start')
+            and started_at > now() - ${seconds}::float8 * interval '1 second') as found`,
+  )
+  return row?.found === true
+}
+
+/** Seconds since the last full pass that came to its end began; undefined if there was none. */
+export async function lastFullPassAge(executor: Executor): Promise<number | undefined> {
+  const [row] = await query<{ age: number | null }>(
+    executor,
+    sql`select extract(epoch from now() - max(started_at))::float8 as age from clerk_sync.runs
+        where pass = 'full' and status in ('succeeded', 'partial', 'withheld')`,
+  )
+  return row?.age ?? undefined
 }

@@ -50,7 +50,9 @@ async function readPending(executor: Executor) {
   const migrations = readMigrationFiles({ migrationsFolder })
   const [known] = await query<{ exists: boolean }>(
     executor,
-    sql`select to_regclass('clerk_sync.migrations') is not null as exists`,
+    // Not to_regclass: after the wait for the lock its cache would still say that there is none.
+    sql`select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+          where n.nspname = 'clerk_sync' and c.relname = 'migrations') as exists`,
   )
   if (known?.exists !== true) return migrations
   const applied = await query<{ id: string }>(executor, sql`select id::text from clerk_sync.migrations`)

@@ -172,22 +172,35 @@ export async function insertUsers(
   return created
 }
 
+/** A pass also writes at an equal version, since it read the whole user just now; a webhook may be old news. */
+export type WrittenBy = 'pass' | 'webhook'
+
 /** Writes changed values, and `updated_at` with them. Gives the ids of rows it wrote. Never inserts. */
-export async function updateUsers(tx: Executor, writes: readonly Write[]): Promise<string[]> {
+export async function updateUsers(
+  tx: Executor,
+  writes: readonly Write[],
+  by: WrittenBy = 'pass',
+): Promise<string[]> {
   const values = syncedKeys.map((key) => assignment(users[key]))
   return writeRows(
     tx,
     writes,
+    by,
     [...values, sql`updated_at = now()`],
     sql`(${valuesOf('u')}) is distinct from (${valuesOf('d')})`,
   )
 }
 
 /** Writes Clerk's times only: the values are the same, `updated_at` stays. Gives the ids of rows it wrote. */
-export async function refreshUsers(tx: Executor, writes: readonly Write[]): Promise<string[]> {
+export async function refreshUsers(
+  tx: Executor,
+  writes: readonly Write[],
+  by: WrittenBy = 'pass',
+): Promise<string[]> {
   return writeRows(
     tx,
     writes,
+    by,
     [],
     sql`(${valuesOf('u')}) is not distinct from (${valuesOf('d')})
       and (u.clerk_created_at, u.clerk_updated_at) is distinct from (d.clerk_created_at, d.clerk_updated_at)`,
@@ -197,10 +210,12 @@ export async function refreshUsers(tx: Executor, writes: readonly Write[]): Prom
 async function writeRows(
   tx: Executor,
   writes: readonly Write[],
+  by: WrittenBy,
   assignments: SQL[],
   changed: SQL,
 ): Promise<string[]> {
   const times = [users.clerkCreatedAt, users.clerkUpdatedAt].map(assignment)
+  const older = sql.raw(by === 'pass' ? '<=' : '<')
   const rows = await query<{ clerk_id: string }>(
     tx,
     sql`with d as (select * from ${unnest(writes)} d),
@@ -208,7 +223,7 @@ async function writeRows(
         locked as materialized (select u.clerk_id from users u join d using (clerk_id)
           where
             -- stale pages lose
-            (u.clerk_updated_at is null or u.clerk_updated_at <= d.clerk_updated_at
+            (u.clerk_updated_at is null or u.clerk_updated_at ${older} d.clerk_updated_at
               or ${epochMs('clerk_updated_at')} = d.replaces)
             -- the second execution writes nothing
             and ${changed}
@@ -254,6 +269,17 @@ export async function deleteUsers(
         returning clerk_id`,
   )
   return deleted.map((row) => row.clerk_id)
+}
+
+/** Deletes one user's row whatever its version, and leaves a tombstone also where there was none: Clerk has said so. */
+export async function deleteUser(tx: Executor, clerkId: string): Promise<boolean> {
+  const deleted = await query(tx, sql`delete from users where clerk_id = ${clerkId} returning clerk_id`)
+  await query(
+    tx,
+    sql`insert into clerk_sync.tombstones (clerk_id, deleted_at) values (${clerkId}, clock_timestamp())
+        on conflict (clerk_id) do update set deleted_at = excluded.deleted_at, run_id = excluded.run_id`,
+  )
+  return deleted.length > 0
 }
 
 /** Forgets tombstones older than 30 days: longer than any delivery or listing is late. */

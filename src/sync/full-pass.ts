@@ -15,6 +15,9 @@ import { type WalkPage, walkUsers } from './walk.ts'
 /** A listing may lag so long behind the writes: the watermark stays as far behind. */
 export const watermarkLagMs = 10 * 60_000
 
+/** One is asked along; the others in case it has been deleted since. */
+const canariesKept = 3
+
 /** Everything a pass has to remember between its pages. Flat: ids only of what is in doubt. */
 interface Sightings {
   /** Rows of ours that no page has returned so far. */
@@ -152,11 +155,9 @@ async function takeUsers(pass: Pass, sightings: Sightings, users: readonly Reada
     users.flatMap((user) => (user.kind === 'user' ? [user.desired] : [])),
   )
   rememberMoved(sightings, users, rows)
-  const last = users.findLast((user) => user.kind === 'user')
-  if (last !== undefined) {
-    sightings.canaries.unshift(last.clerkId)
-    sightings.canaries.length = Math.min(sightings.canaries.length, 3)
-  }
+  const last = users.filter((user) => user.kind === 'user').slice(-canariesKept)
+  sightings.canaries.unshift(...last.reverse().map((user) => user.clerkId))
+  sightings.canaries.length = Math.min(sightings.canaries.length, canariesKept)
 }
 
 /** A row dated later than its user is met again as an absent one, unless the page's write has moved it. */

@@ -2,19 +2,19 @@
 import type { ClerkClient } from '../clerk/api.ts'
 import { type Database, PostgresRefusal, transaction } from '../db/database.ts'
 import { finishRun, forgetOldRuns, type Lease, leaseLost, readClock } from '../db/ledger.ts'
-import { migrate } from '../db/migrate.ts'
 import { readShape, type Shape } from '../db/shape.ts'
-import { bindInstance, type Progress, readState, type State, saveProgress } from '../db/state.ts'
+import { type Progress, readState, type State, saveProgress } from '../db/state.ts'
 import { forgetOldTombstones } from '../db/users.ts'
 import { isSyncError, SyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { Difference } from './difference.ts'
 import { runFullPass } from './full-pass.ts'
 import { runIncrementalPass } from './incremental-pass.ts'
-import { checkInstance, type InstanceCheck } from './instance.ts'
+import { checkInstance } from './instance.ts'
 import { keepLease, takeLease } from './lease.ts'
 import { reconcileUser } from './one-user.ts'
 import { type Pass, type PassOptions, type Rejection, type ShownChange, Tally } from './pass.ts'
+import { bindTable, migrateTable } from './prepare.ts'
 import { describeError, type Report, statusOf } from './report.ts'
 
 /** What one run is asked to do. */
@@ -80,6 +80,13 @@ export async function reconcile(request: RunRequest, parts: RunParts): Promise<R
   return { report, rejections, error, complete: run.tally.complete }
 }
 
+/** One line about a run, at the door; the error once more, with its causes, which the report leaves out. */
+export function logOutcome(log: Log, { report, error }: RunOutcome): void {
+  if (error === undefined) log.info({ report }, 'run finished')
+  else if (report.status === 'skipped') log.info({ report }, 'run skipped')
+  else log.error({ report, err: error }, 'run failed')
+}
+
 /** What has been settled so far, for a report that is true wherever the run ends. */
 interface Run {
   instanceId: string | null
@@ -102,11 +109,9 @@ async function execute(request: RunRequest, parts: RunParts, run: Run): Promise<
     await runPass(request, parts, run, found, { runId: null, startedAt: now })
     return
   }
-  const { applied } = await migrate(database)
-  if (applied > 0) log.info({ applied }, 'migrations applied')
-  const shape = await readShape(database.db)
+  const shape = await migrateTable(database, log)
   if (request.userId !== undefined) {
-    await bind(database, instance)
+    await bindTable(database, instance)
     const now = await readClock(database.db)
     await runPass(request, parts, run, shape, { runId: null, startedAt: now })
     return
@@ -124,7 +129,7 @@ async function execute(request: RunRequest, parts: RunParts, run: Run): Promise<
   run.lease = lease
   const kept = keepLease(parts.heartbeatDatabase, lease.runId, parts.stop, log)
   try {
-    await bind(database, instance)
+    await bindTable(database, instance)
     await runPass(request, parts, run, shape, lease)
   } finally {
     await kept.release()
@@ -198,15 +203,6 @@ function warnOfUnfillableColumns(shape: Shape, tally: Tally, log: Log): void {
     )
     log.warn({ column }, 'a column of the users table must be given and has no default')
   }
-}
-
-async function bind(database: Database, instance: InstanceCheck): Promise<void> {
-  const bound = await transaction(database, (tx) => bindInstance(tx, instance.instanceId, instance.replaced))
-  if (bound === instance.instanceId) return
-  throw new SyncError('refused', 'another run has just bound the table to another instance', {
-    hint: 'Two keys of different instances are in use for this database. Keep one.',
-    facts: { instanceId: instance.instanceId, bound: bound ?? 'none' },
-  })
 }
 
 /** Writes the end of the run to the ledger. Gives the failure if that was not possible. */

@@ -5,9 +5,10 @@
 //   page 1   a b c d e         cursor d: the last user strictly older than the last
 //   page 2           e f g h   repeats e, or the thread is lost
 //   page 3                 h   brings nobody new: the end
-import type { ClerkClient, ListAnswer, ListQuery } from '../clerk/api.ts'
+import type { ClerkClient, ListAnswer } from '../clerk/api.ts'
 import type { ReadableUser } from '../clerk/user.ts'
 import { isSyncError, SyncError } from '../errors.ts'
+import { type Ask, asksFor, type Known, type Thread } from './thread.ts'
 
 export interface WalkPage {
   /** Users that no page before had, in order. */
@@ -28,172 +29,78 @@ export interface WalkEnd {
   readonly complete: boolean
 }
 
-type Known = { readonly clerkId: string; readonly time: number }
 type Page = {
   known: Known[]
   readable: Map<string, ReadableUser>
   unreadable: number
+  /** How many elements it had, readable or not. */
+  length: number
   date: number | undefined
 }
-/** How the next page is asked for, and what shows that the answer continues from there. */
-type Ask = {
-  readonly query: Omit<ListQuery, 'limit' | 'orderBy'>
-  readonly byTime: boolean
-  /** Users that the page may repeat; it must repeat one. */
-  readonly repeats: ReadonlySet<string>
-  /** No user of the page may be this one or older than this. */
-  readonly excluded: string | undefined
-  readonly notBefore: number
-  readonly fallback: string | undefined
-}
+/** What a page means: new users, the end, or, where it only repeats, from where to go on. */
+type Step =
+  | { readonly kind: 'news'; readonly fresh: readonly Known[] }
+  | { readonly kind: 'end' }
+  | { readonly kind: 'onward'; readonly cursor: number; readonly mayBeEmpty: boolean }
 
 /** Walks to the end. `note` is told each kind of fallback that was needed. Throws what the client throws. */
 export async function* walkUsers(
   clerk: Pick<ClerkClient, 'listUsers'>,
   options: { pageSize: number; note: (text: string) => void },
 ): AsyncGenerator<WalkPage, WalkEnd> {
-  /** Users seen since the cursor's time, in order, and the one before the cursor, to be able to step back. */
-  let trail: Known[] = []
-  let cursor = -1
-  let closedUpTo: number | undefined
-  /** Once only times have led on, they are asked for first: three requests a page would be ungentle. */
-  let byTime = false
-  /** The last page brought nobody new, but not the last user known either: then nothing may be left to come. */
-  let closing = false
-
-  for (let pageNumber = 1; ; pageNumber++) {
-    const asks = pageNumber === 1 ? [fromTheStart(trail)] : asksFor(trail, cursor, byTime)
-    const found = await askUntilThreadHolds(clerk, asks, options.pageSize, pageNumber === 1 || closing)
+  let thread: Thread = {
+    trail: [],
+    cursor: -1,
+    closedUpTo: undefined,
+    byTime: false,
+    mayBeEmpty: true,
+    wentBack: false,
+    // Of pages of one user no walk can be made.
+    longest: 2,
+  }
+  for (;;) {
+    const found = await askUntilOneHelps(clerk, thread, options.pageSize)
     if (found === undefined) {
       options.note('the listing lost its thread: no way of asking continued where the page before ended')
       return { complete: false }
     }
-    const { page, ask } = found
+    const { page, ask, step } = found
     if (ask.fallback !== undefined) options.note(`fallback: ${ask.fallback}`)
-    byTime ||= ask.byTime
-
-    const known = new Set(trail.map((user) => user.clerkId))
-    const isBehind = (user: Known) => ask.byTime && closedUpTo !== undefined && user.time <= closedUpTo
-    const fresh = page.known.filter((user) => !known.has(user.clerkId) && !isBehind(user))
-    const users = fresh.flatMap((user) => page.readable.get(user.clerkId) ?? [])
-    trail = [...trail, ...fresh].sort((a, b) => a.time - b.time)
+    const fresh = step.kind === 'news' ? step.fresh : []
+    const trail = extend(thread.trail, page, fresh)
+    const { closedUpTo } = thread
     const facts = {
-      users,
+      users: fresh.flatMap((user) => page.readable.get(user.clerkId) ?? []),
       seen: trail.map((user) => user.clerkId),
       unreadable: page.unreadable,
       date: page.date,
     }
-    const holdsLast = trail.length === 0 || page.known.some((user) => user.clerkId === trail.at(-1)?.clerkId)
-    if (fresh.length === 0 && (holdsLast || page.known.length === 0)) {
+    if (step.kind === 'end') {
       yield { ...facts, span: { after: closedUpTo, upTo: undefined }, closesSpan: true }
       return { complete: true }
     }
-    closing = fresh.length === 0
-    const next = closing ? lastOf(page, trail) : nextCursor(page, trail, cursor)
-    if (closing && next.index <= cursor) {
-      options.note('the listing lost its thread: a page only repeated what was known')
-      return { complete: false }
+    thread = {
+      ...thread,
+      ...(step.kind === 'news' ? afterNews(thread, page, trail) : afterRepeats(thread, step, trail)),
+      byTime: thread.byTime || ask.byTime,
+      longest: Math.max(thread.longest, page.length),
     }
-    const closesSpan = next.closedUpTo !== undefined && next.closedUpTo !== closedUpTo
-    yield { ...facts, span: { after: closedUpTo, upTo: next.closedUpTo ?? closedUpTo }, closesSpan }
-    if (closesSpan) closedUpTo = next.closedUpTo
-    // What lies before the user before the cursor is behind the span.
-    const from = closesSpan ? Math.max(0, next.index - 1) : 0
-    trail = trail.slice(from)
-    cursor = next.index - from
+    const closesSpan = thread.closedUpTo !== closedUpTo
+    yield { ...facts, span: { after: closedUpTo, upTo: thread.closedUpTo }, closesSpan }
   }
 }
 
-/**
- * The last user strictly older than the page's last time, whose time closes the span; inside a tie longer than a page,
- * the last user but one, which closes nothing.
- */
-function nextCursor(page: Page, trail: readonly Known[], cursor: number) {
-  const lastTime = page.known.at(-1)?.time ?? Number.NEGATIVE_INFINITY
-  const older = page.known.findLast((user) => user.time < lastTime)
-  if (older !== undefined) return { index: indexOf(trail, older), closedUpTo: older.time }
-  const lastButOne = page.known.at(-2)
-  return { index: lastButOne === undefined ? cursor : indexOf(trail, lastButOne), closedUpTo: undefined }
-}
-
-function lastOf(page: Page, trail: readonly Known[]) {
-  const last = page.known.at(-1)
-  return { index: last === undefined ? -1 : indexOf(trail, last), closedUpTo: undefined }
-}
-
-function indexOf(trail: readonly Known[], user: Known): number {
-  return trail.findIndex((each) => each.clerkId === user.clerkId)
-}
-
-/** A page that the cursor leads to; the ways to ask again should it have lost the thread. */
-function asksFor(trail: readonly Known[], cursor: number, byTime: boolean): Ask[] {
-  const times = asksByTime(trail, cursor)
-  if (byTime) return times
-  return [
-    afterUser(trail, cursor, undefined),
-    afterUser(trail, cursor - 1, 'continued from one user further back'),
-    ...times,
-  ]
-}
-
-function fromTheStart(trail: readonly Known[], fallback?: string): Ask {
-  return {
-    query: {},
-    byTime: false,
-    repeats: new Set(trail.map((user) => user.clerkId)),
-    excluded: undefined,
-    notBefore: Number.NEGATIVE_INFINITY,
-    fallback,
-  }
-}
-
-function afterUser(trail: readonly Known[], index: number, fallback: string | undefined): Ask {
-  const user = trail[index]
-  if (user === undefined) return fromTheStart(trail, fallback)
-  return {
-    query: { startingAfter: user.clerkId },
-    byTime: false,
-    repeats: new Set(trail.slice(index + 1).map((each) => each.clerkId)),
-    excluded: user.clerkId,
-    notBefore: user.time,
-    fallback,
-  }
-}
-
-/**
- * By creation time, from the cursor's own time on, so that either reading of "after" repeats the cursor's user. Inside
- * a tie an offset skips what is known of it, less this user; should deletions have shifted it, half a page less.
- */
-function asksByTime(trail: readonly Known[], cursor: number): Ask[] {
-  const user = trail[Math.max(0, cursor)]
-  if (user === undefined) return []
-  const since = trail.filter((each) => each.time >= user.time)
-  const offset = Math.max(
-    0,
-    since.findIndex((each) => each.clerkId === user.clerkId),
-  )
-  const ask = (skip: number): Ask => ({
-    query: { createdAtAfter: user.time - 1, ...(skip > 0 ? { offset: skip } : {}) },
-    byTime: true,
-    repeats: new Set(since.map((each) => each.clerkId)),
-    excluded: undefined,
-    notBefore: user.time - 1,
-    fallback: 'continued by creation time, without the cursor',
-  })
-  return offset === 0 ? [ask(0)] : [ask(offset), ask(Math.max(0, offset - 250))]
-}
-
-async function askUntilThreadHolds(
+async function askUntilOneHelps(
   clerk: Pick<ClerkClient, 'listUsers'>,
-  asks: readonly Ask[],
+  thread: Thread,
   pageSize: number,
-  mayBeEmpty: boolean,
-): Promise<{ page: Page; ask: Ask } | undefined> {
-  for (const ask of asks) {
+): Promise<{ page: Page; ask: Ask; step: Step } | undefined> {
+  for (const ask of asksFor(thread, pageSize)) {
     try {
       const answer = await clerk.listUsers({ limit: pageSize, orderBy: '+created_at', ...ask.query })
       const page = readPage(answer, ask.notBefore)
-      if (holdsThread(page, ask) || (mayBeEmpty && page.known.length === 0)) return { page, ask }
+      const step = stepOf(page, ask, thread)
+      if (step !== undefined) return { page, ask, step }
     } catch (error) {
       if (!isRefusedCursor(error, ask)) throw error
     }
@@ -201,15 +108,73 @@ async function askUntilThreadHolds(
   return undefined
 }
 
-/** True if the page goes on where the one before ended: it repeats a user of that one, and shows none behind it. */
-function holdsThread(page: Page, ask: Ask): boolean {
-  if (page.known.some((user) => user.clerkId === ask.excluded || user.time < ask.notBefore)) return false
-  return ask.repeats.size === 0 || page.known.some((user) => ask.repeats.has(user.clerkId))
-}
-
 /** A 4xx for a cursor is about the cursor: not supported, or its user is gone. */
 function isRefusedCursor(error: unknown, ask: Ask): boolean {
   return ask.query.startingAfter !== undefined && isSyncError(error, 'contract') && 'status' in error.facts
+}
+
+/** What the page means, or undefined if it does not lead on. */
+function stepOf(page: Page, ask: Ask, thread: Thread): Step | undefined {
+  const { trail, cursor, closedUpTo } = thread
+  if (page.known.length === 0) return thread.mayBeEmpty ? { kind: 'end' } : undefined
+  if (!holdsThread(page, ask)) return undefined
+  const places = new Map(trail.map((user, place) => [user.clerkId, place]))
+  // The trail has everybody since that time; who is older was seen, or has come since and is the next pass's.
+  const isBehind = (user: Known) => closedUpTo !== undefined && user.time < closedUpTo
+  const fresh = page.known.filter((user) => !places.has(user.clerkId) && !isBehind(user))
+  if (fresh.length > 0) return { kind: 'news', fresh }
+
+  const last = Math.max(...page.known.map((user) => places.get(user.clerkId) ?? -1))
+  // A page as long as others may have been cut behind its last user.
+  const isShort = page.length < thread.longest
+  const holdsLast = last === trail.length - 1
+  if (holdsLast && isShort) return { kind: 'end' }
+  const next = holdsLast ? last - 1 : last
+  if (next > cursor) return { kind: 'onward', cursor: next, mayBeEmpty: isShort }
+  // The users behind it are gone, or the page was cut: if nothing follows it once more, it was the end.
+  return isShort && !thread.wentBack ? { kind: 'onward', cursor: next, mayBeEmpty: true } : undefined
+}
+
+/** True if the page goes on where the one before ended: it repeats a user of that one, and shows none behind it. */
+function holdsThread(page: Page, ask: Ask): boolean {
+  if (page.known.some((user) => user.clerkId === ask.excluded || user.time < ask.notBefore)) return false
+  return ask.repeats.size === 0 || page.known.some((user) => ask.repeats.get(user.clerkId) === user.time)
+}
+
+/** The trail with the page's users in it, at the times that the page gives. */
+function extend(trail: readonly Known[], page: Page, fresh: readonly Known[]): Known[] {
+  const now = new Map(page.known.map((user) => [user.clerkId, user]))
+  return [...trail.map((user) => now.get(user.clerkId) ?? user), ...fresh].sort((a, b) => a.time - b.time)
+}
+
+/**
+ * The next cursor is the last user strictly older than the page's last time, whose time closes the span; inside a tie
+ * longer than a page, the last user but one, which closes nothing.
+ */
+function afterNews(thread: Thread, page: Page, trail: readonly Known[]) {
+  const places = new Map(trail.map((user, place) => [user.clerkId, place]))
+  const users = page.known.filter((user) => places.has(user.clerkId))
+  const lastTime = users.at(-1)?.time ?? Number.NEGATIVE_INFINITY
+  const older = users.findLast((user) => user.time < lastTime)
+  const cursor = places.get((older ?? users.at(-2))?.clerkId ?? '') ?? thread.cursor
+  const fresh = { mayBeEmpty: false, wentBack: false }
+  if (older === undefined || older.time <= (thread.closedUpTo ?? Number.NEGATIVE_INFINITY)) {
+    return { ...fresh, trail, cursor }
+  }
+  // What lies before the cursor's time is behind the span; its whole tie stays, since an offset counts it.
+  const from = Math.max(
+    0,
+    Math.min(
+      cursor - 1,
+      trail.findIndex((user) => user.time >= older.time),
+    ),
+  )
+  return { ...fresh, trail: trail.slice(from), cursor: cursor - from, closedUpTo: older.time }
+}
+
+function afterRepeats(thread: Thread, step: Step & { kind: 'onward' }, trail: readonly Known[]) {
+  const { cursor, mayBeEmpty } = step
+  return { trail, cursor, mayBeEmpty, wentBack: thread.wentBack || cursor <= thread.cursor }
 }
 
 /** The page's users in order, each once; a user without a readable time stands where the one before it stands. */
@@ -235,5 +200,5 @@ function readPage(answer: ListAnswer, startTime: number): Page {
     if (!readable.has(user.clerkId)) known.push({ clerkId: user.clerkId, time })
     readable.set(user.clerkId, user)
   }
-  return { known, readable, unreadable, date: answer.date }
+  return { known, readable, unreadable, length: answer.users.length, date: answer.date }
 }

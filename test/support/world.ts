@@ -32,6 +32,8 @@ export interface SyncOptions extends Partial<PassOptions> {
   dryRun?: boolean
   acceptInstance?: string
   secretKey?: string
+  /** Another login than the database's owner. */
+  databaseUrl?: string
   limits?: ClerkClientOptions['limits']
   /** Aborting it ends the run. */
   stop?: AbortController
@@ -69,14 +71,15 @@ async function syncOnce(sandbox: Sandbox, url: string, options: SyncOptions): Pr
     dryRun,
     acceptInstance,
     secretKey,
+    databaseUrl = url,
     limits,
     stop = new AbortController(),
     ...pass
   } = options
   const lines: string[] = []
   const changes: ShownChange[] = []
-  const database = openDatabase(url)
-  const heartbeatDatabase = openDatabase(url, { connections: 1 })
+  const database = openDatabase(databaseUrl)
+  const heartbeatDatabase = openDatabase(databaseUrl, { connections: 1 })
   try {
     const outcome = await reconcile(
       {

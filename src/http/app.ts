@@ -1,0 +1,39 @@
+// The HTTP side of the worker: the webhook and the two questions an orchestrator asks. Anything else is 404.
+import { Hono } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import type { Log } from '../log.ts'
+import { answerWebhook, type WebhookParts } from './webhook.ts'
+
+/** Clerk's largest users are some tens of kilobytes. */
+const bodyBytesMax = 1024 * 1024
+
+export interface AppParts extends WebhookParts {
+  readonly log: Log
+  /** What is not ready, by name; empty when everything is. */
+  readonly readiness: () => Promise<string[]>
+}
+
+export function createApp(parts: AppParts): Hono {
+  const app = new Hono()
+  const tooLarge = bodyLimit({
+    maxSize: bodyBytesMax,
+    onError: (context) => context.json({ result: 'failed', reason: 'the body is over 1 MB' }, 413),
+  })
+  app.post('/api/users/webhook', tooLarge, (context) => answerWebhook(context, parts))
+  app.all('/api/users/webhook', (context) =>
+    context.json({ result: 'failed', reason: 'a webhook is a POST' }, 405, { Allow: 'POST' }),
+  )
+  app.get('/healthz', (context) => context.json({ status: 'ok' }))
+  app.get('/readyz', async (context) => {
+    const missing = await parts.readiness()
+    return missing.length === 0
+      ? context.json({ status: 'ready' })
+      : context.json({ status: 'not ready', missing }, 503)
+  })
+  app.notFound((context) => context.json({ result: 'failed', reason: 'there is nothing here' }, 404))
+  app.onError((error, context) => {
+    parts.log.error({ err: error }, 'a request failed')
+    return context.json({ result: 'failed', reason: 'the request could not be answered' }, 500)
+  })
+  return app
+}

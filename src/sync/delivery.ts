@@ -1,0 +1,80 @@
+// What a webhook writes: the same guarded statements as a pass, for one user, in one transaction. Late, repeated and
+// reordered deliveries end in the same row: a stale version loses, and any tombstone blocks, since only a pass, which
+// has read all of Clerk, may lift one.
+import { type Database, PostgresRefusal } from '../db/database.ts'
+import { writeTransaction } from '../db/ledger.ts'
+import type { DesiredUser } from '../db/schema.ts'
+import type { Shape } from '../db/shape.ts'
+import { deleteUser, insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
+import { SyncError } from '../errors.ts'
+
+export type DeliveryOutcome =
+  | 'created'
+  | 'updated'
+  | 'refreshed'
+  /** The row has this version or a newer one, or a deletion came first. */
+  | 'stale'
+  | 'deleted'
+  /** There was no row; the tombstone will keep late news out. */
+  | 'absent'
+  /** `SYNC_POLICY` is `upsert-only`. */
+  | 'kept'
+  /** The app's schema refuses the row, and would refuse it again. */
+  | 'refused'
+
+/** A lock is tried again at once; Svix tries a 503 again in seconds. */
+const tries = 2
+/** Every tombstone is younger than that. */
+const always = Number.NEGATIVE_INFINITY
+
+/** Writes a user as a webhook has it. Throws `transient` for whatever a repeat of the delivery can cure. */
+export function deliverUser(database: Database, shape: Shape, user: DesiredUser): Promise<DeliveryOutcome> {
+  return withoutLocks(async () => {
+    const [row] = await readRows(database.db, [user.clerkId], shape)
+    if (row !== undefined) {
+      return writeTransaction(database, { runId: null, fence: 'none' }, (tx) => writeNewer(tx, user))
+    }
+    return writeTransaction(database, { runId: null, fence: 'shared' }, async (tx) => {
+      const created = await insertUsers(tx, [user], always)
+      return created.length > 0 ? 'created' : writeNewer(tx, user)
+    })
+  })
+}
+
+/** Deletes a user whatever its row's version, and leaves a tombstone. Throws `transient` as above. */
+export function deliverDeletion(
+  database: Database,
+  clerkId: string,
+  policy: 'sync' | 'upsert-only',
+): Promise<DeliveryOutcome> {
+  if (policy === 'upsert-only') return Promise.resolve('kept')
+  return withoutLocks(async () => {
+    const deleted = await writeTransaction(database, { runId: null, fence: 'exclusive' }, (tx) =>
+      deleteUser(tx, clerkId),
+    )
+    return deleted ? 'deleted' : 'absent'
+  })
+}
+
+async function writeNewer(
+  tx: Parameters<typeof updateUsers>[0],
+  user: DesiredUser,
+): Promise<DeliveryOutcome> {
+  if ((await updateUsers(tx, [user], 'webhook')).length > 0) return 'updated'
+  return (await refreshUsers(tx, [user], 'webhook')).length > 0 ? 'refreshed' : 'stale'
+}
+
+async function withoutLocks(write: () => Promise<DeliveryOutcome>): Promise<DeliveryOutcome> {
+  for (let tryNumber = 1; ; tryNumber++) {
+    try {
+      return await write()
+    } catch (error) {
+      if (!(error instanceof PostgresRefusal)) throw error
+      if (error.kind === 'row') return 'refused'
+      if (tryNumber < tries) continue
+      throw new SyncError('transient', 'another transaction held the row for too long', {
+        facts: { code: error.code },
+      })
+    }
+  }
+}

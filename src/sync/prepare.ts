@@ -1,0 +1,26 @@
+// What has to be true before anything is written to `users`: the newest schema, and a table that belongs to the key's
+// instance. A run does it under its lease, the worker at start.
+import { type Database, transaction } from '../db/database.ts'
+import { migrate } from '../db/migrate.ts'
+import { readShape, type Shape } from '../db/shape.ts'
+import { bindInstance } from '../db/state.ts'
+import { SyncError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import type { InstanceCheck } from './instance.ts'
+
+/** Applies what is pending. Gives the shape the table then has. Throws what `migrate` throws. */
+export async function migrateTable(database: Database, log: Log): Promise<Shape> {
+  const { applied } = await migrate(database)
+  if (applied > 0) log.info({ applied }, 'migrations applied')
+  return readShape(database.db)
+}
+
+/** Binds the table to the instance. Throws `refused` if another run has just bound it to another. */
+export async function bindTable(database: Database, instance: InstanceCheck): Promise<void> {
+  const bound = await transaction(database, (tx) => bindInstance(tx, instance.instanceId, instance.replaced))
+  if (bound === instance.instanceId) return
+  throw new SyncError('refused', 'another run has just bound the table to another instance', {
+    hint: 'Two keys of different instances are in use for this database. Keep one.',
+    facts: { instanceId: instance.instanceId, bound: bound ?? 'none' },
+  })
+}

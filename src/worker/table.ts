@@ -1,0 +1,80 @@
+// The table as the worker finds it: made ready at start, and looked at whenever somebody asks whether it still is. A
+// table that is bound and up to date takes webhooks at once, also while Clerk is away.
+import { setTimeout as delay } from 'node:timers/promises'
+import type { ClerkClient } from '../clerk/api.ts'
+import { type Database, PostgresRefusal } from '../db/database.ts'
+import { hasPendingMigrations } from '../db/migrate.ts'
+import { readShape, type Shape } from '../db/shape.ts'
+import { readState } from '../db/state.ts'
+import { isSyncError } from '../errors.ts'
+import type { Log } from '../log.ts'
+import { checkInstance } from '../sync/instance.ts'
+import { bindTable, migrateTable } from '../sync/prepare.ts'
+
+/** How long to wait before looking again at a Clerk or a Postgres that is away. */
+const retryMs = 5000
+
+export interface Table {
+  /** Undefined until it is ready. */
+  shape(): Shape | undefined
+  /** What is missing right now: `postgres`, `migrations`, `instance`. */
+  missing(): Promise<string[]>
+  /**
+   * Migrates and binds it, and waits for a Clerk or a Postgres that is away. Throws what waiting cannot cure: a wrong
+   * key, another instance, a failed migration. Ends without a word when the worker is stopped.
+   */
+  prepare(): Promise<void>
+}
+
+export function watchTable(parts: {
+  database: Database
+  clerk: () => ClerkClient
+  log: Log
+  signal: AbortSignal
+}): Table {
+  const { database, log, signal } = parts
+  let ready: Shape | undefined
+
+  const isBoundAndUpToDate = async (shape: Shape) =>
+    !(await hasPendingMigrations(database.db)) && (await readState(database.db, shape)) !== undefined
+
+  const prepareOnce = async () => {
+    const shape = await readShape(database.db)
+    if (await isBoundAndUpToDate(shape)) ready = shape
+    const instance = await checkInstance(parts.clerk(), database.db, shape, undefined)
+    const migrated = await migrateTable(database, log)
+    await bindTable(database, instance)
+    ready = migrated
+    log.info({ instanceId: instance.instanceId }, 'the table is ready')
+  }
+
+  return {
+    shape: () => ready,
+    async missing() {
+      try {
+        if (await hasPendingMigrations(database.db)) return ['migrations']
+        const state = await readState(database.db, await readShape(database.db))
+        return state === undefined || ready === undefined ? ['instance'] : []
+      } catch (error) {
+        log.warn({ err: error }, 'not ready')
+        return ['postgres']
+      }
+    },
+    async prepare() {
+      for (;;) {
+        try {
+          return await prepareOnce()
+        } catch (error) {
+          if (signal.aborted) return
+          if (!canPass(error)) throw error
+          log.warn({ err: error }, 'not ready yet')
+          await delay(retryMs, undefined, { signal }).catch(() => undefined)
+        }
+      }
+    },
+  }
+}
+
+function canPass(error: unknown): boolean {
+  return isSyncError(error, 'transient') || isSyncError(error, 'busy') || error instanceof PostgresRefusal
+}

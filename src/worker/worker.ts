@@ -1,0 +1,105 @@
+// The worker: what runs all day. The webhook endpoint, both schedules, and an orderly end. A failed run never ends it;
+// only what no later run could cure does, and only at start.
+import { once } from 'node:events'
+import { Server } from 'node:http'
+import { serve } from '@hono/node-server'
+import type { ClerkClient } from '../clerk/api.ts'
+import type { Database } from '../db/database.ts'
+import { hasRunWithin, lastFullPassAge } from '../db/ledger.ts'
+import { SyncError } from '../errors.ts'
+import { createApp } from '../http/app.ts'
+import type { Log } from '../log.ts'
+import { type ScheduleParts, startSchedules } from './schedules.ts'
+import { watchTable } from './table.ts'
+
+export interface WorkerParts {
+  readonly http: { readonly host: string; readonly port: number }
+  readonly schedule: ScheduleParts['schedule']
+  readonly policy: 'sync' | 'upsert-only'
+  readonly webhookSecret: string | undefined
+  /** For webhooks and questions; the caller closes it. */
+  readonly database: Database
+  /** A client for the look at start. */
+  readonly clerk: () => ClerkClient
+  readonly run: ScheduleParts['run']
+  readonly log: Log
+  /** Aborted by the first signal. */
+  readonly signal: AbortSignal
+  /** Told the port once it listens. */
+  readonly onListening?: (port: number) => void
+}
+
+/** What is still under way so long after a signal is cut off. Orchestrators kill after 10 s, or 30. */
+const shutdownMsMax = 8000
+
+/**
+ * Runs until the signal, then ends in good order: no new ticks, webhooks in flight are answered, the page in hand is
+ * committed, the lease is given back. Throws `configuration` or `refused` for what keeps it from working at all.
+ */
+export async function runWorker(parts: WorkerParts): Promise<void> {
+  const { database, log, signal } = parts
+  const stopped = signal.aborted ? Promise.resolve() : once(signal, 'abort').then(() => {})
+  const table = watchTable({ database, clerk: parts.clerk, log, signal })
+  if (parts.webhookSecret === undefined) {
+    log.warn('CLERK_WEBHOOK_SIGNING_SECRET is not set: every webhook is answered with 503')
+  }
+  const app = createApp({
+    database,
+    log,
+    signingSecret: parts.webhookSecret,
+    policy: parts.policy,
+    shape: () => table.shape(),
+    readiness: () => table.missing(),
+  })
+  const server = await listen(app.fetch, parts.http)
+  const address = server.address()
+  const port = typeof address === 'object' && address !== null ? address.port : parts.http.port
+  log.info({ host: parts.http.host, port }, 'listening')
+  parts.onListening?.(port)
+  let schedules: { stop(): Promise<void> } | undefined
+  try {
+    await Promise.race([table.prepare(), stopped])
+    if (!signal.aborted) {
+      schedules = startSchedules({
+        schedule: parts.schedule,
+        run: parts.run,
+        hasRunWithin: (passes, seconds) => hasRunWithin(database.db, passes, seconds),
+        lastFullPassAge: () => lastFullPassAge(database.db),
+        log,
+        signal,
+      })
+      await stopped
+    }
+  } finally {
+    await Promise.all([schedules?.stop(), close(server)])
+    log.info('stopped')
+  }
+}
+
+/** Listens, or says which port is taken. */
+async function listen(
+  fetch: Parameters<typeof serve>[0]['fetch'],
+  http: { host: string; port: number },
+): Promise<Server> {
+  const server = serve({ fetch, hostname: http.host, port: http.port })
+  if (!(server instanceof Server)) throw new Error('the server is not an HTTP/1 server')
+  try {
+    await once(server, 'listening')
+    return server
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code
+    if (code !== 'EADDRINUSE' && code !== 'EACCES' && code !== 'EADDRNOTAVAIL') throw error
+    const what = code === 'EADDRINUSE' ? 'is taken' : 'cannot be listened on'
+    throw new SyncError('configuration', `port ${http.port} on ${http.host} ${what}`, {
+      hint: 'Set PORT (and HOST) to an address that is free, or stop the program that has it.',
+      cause: error,
+    })
+  }
+}
+
+/** Answers what is in flight, takes nothing new, and cuts off what takes too long. */
+async function close(server: Server): Promise<void> {
+  const cut = setTimeout(() => server.closeAllConnections(), shutdownMsMax)
+  await new Promise<void>((resolve) => server.close(() => resolve()))
+  clearTimeout(cut)
+}
