@@ -44,6 +44,8 @@ export interface ClerkClientOptions {
   /** Ends every request and every wait. Its reason is what they throw. */
   signal: AbortSignal
   /** Defaults: 10 s a request, 5 tries, 60 s in all. */
+  /** The way to the network; the platform's own if absent. */
+  fetch?: typeof fetch | undefined
   limits?: { requestMs: number; tries: number; totalMs: number; firstRetryMs: number } | undefined
 }
 
@@ -56,12 +58,13 @@ const defaultLimits = { requestMs: 10_000, tries: 5, totalMs: 60_000, firstRetry
 export function createClerkClient(options: ClerkClientOptions): ClerkClient {
   const limits = options.limits ?? defaultLimits
   const { signal } = options
+  const fetchAnswer = options.fetch ?? fetch
   const gate = createGate(options.requestsPer10s ?? defaultRequestsPer10s(options.secretKey), signal)
   const requests = { total: 0, throttled: 0 }
 
   const send = async (url: URL): Promise<Response> => {
     requests.total++
-    return fetch(url, {
+    return fetchAnswer(url, {
       headers: {
         Authorization: `Bearer ${options.secretKey}`,
         'Clerk-API-Version': apiVersion,
