@@ -141,18 +141,25 @@ export function loadDatabase(
 export function loadTunnel(
   env: NodeJS.ProcessEnv = process.env,
   directory: string = process.cwd(),
-): { authtoken: string; domain: string | undefined; port: number } {
+): { authtoken: string; domain: string; port: number } {
   const { values, problems } = readFiles(directory, env)
   const checked = checks
     .pick({ PORT: true, NGROK_AUTHTOKEN: true, NGROK_DOMAIN: true })
     .safeParse(givenOf(values))
   problems.push(...problemsOf(checked))
-  const authtoken = checked.data?.NGROK_AUTHTOKEN
+  const { NGROK_AUTHTOKEN: authtoken, NGROK_DOMAIN: domain, PORT: port } = checked.data ?? {}
   if (checked.success && authtoken === undefined) {
-    problems.push('NGROK_AUTHTOKEN: is not set. Copy the token from https://dashboard.ngrok.com.')
+    problems.push(
+      'NGROK_AUTHTOKEN: is not set. Copy the token from https://dashboard.ngrok.com/get-started/your-authtoken.',
+    )
   }
-  if (!checked.success || authtoken === undefined || problems.length > 0) throw configurationError(problems)
-  return { authtoken, domain: checked.data.NGROK_DOMAIN, port: checked.data.PORT }
+  if (checked.success && domain === undefined) {
+    problems.push('NGROK_DOMAIN: is not set. Copy your static domain from https://dashboard.ngrok.com/domains.')
+  }
+  if (authtoken === undefined || domain === undefined || port === undefined || problems.length > 0) {
+    throw configurationError(problems)
+  }
+  return { authtoken, domain, port }
 }
 
 /**

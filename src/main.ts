@@ -55,7 +55,8 @@ program
   .description('The service: scheduled passes, the webhook endpoint, health. Ends with 0 after a signal.')
   .action(async () => {
     const config = loadConfig()
-    await workerCommand(config, createOutput({ json: false, logLevel: config.logLevel }))
+    const output = createOutput({ json: false, logLevel: config.logLevel, isService: true })
+    await workerCommand(config, output)
   })
 
 program

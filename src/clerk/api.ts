@@ -43,9 +43,9 @@ export interface ClerkClientOptions {
   requestsPer10s?: number | undefined
   /** Ends every request and every wait. Its reason is what they throw. */
   signal: AbortSignal
-  /** Defaults: 10 s a request, 5 tries, 60 s in all. */
   /** The way to the network; the platform's own if absent. */
   fetch?: typeof fetch | undefined
+  /** Defaults: 10 s a request, 5 tries, 60 s in all. */
   limits?: { requestMs: number; tries: number; totalMs: number; firstRetryMs: number } | undefined
 }
 
@@ -62,18 +62,14 @@ export function createClerkClient(options: ClerkClientOptions): ClerkClient {
   const gate = createGate(options.requestsPer10s ?? defaultRequestsPer10s(options.secretKey), signal)
   const requests = { total: 0, throttled: 0 }
 
-  const send = async (url: URL): Promise<Response> => {
+  const send = async (url: URL, headers: Headers, deadline: number): Promise<Response> => {
     requests.total++
+    const restMs = Math.max(1, Math.ceil(deadline - performance.now()))
     return fetchAnswer(url, {
-      headers: {
-        Authorization: `Bearer ${options.secretKey}`,
-        'Clerk-API-Version': apiVersion,
-        'User-Agent': 'clerk-sync',
-        Accept: 'application/json',
-      },
+      headers,
       // A redirect would carry the request to a server that nobody configured.
       redirect: 'manual',
-      signal: AbortSignal.any([signal, AbortSignal.timeout(limits.requestMs)]),
+      signal: AbortSignal.any([signal, AbortSignal.timeout(Math.min(limits.requestMs, restMs))]),
     })
   }
 
@@ -83,12 +79,13 @@ export function createClerkClient(options: ClerkClientOptions): ClerkClient {
     tryNumber: number,
     read: Reader<T>,
   ): Promise<Answer<T>> => {
+    const sent = headersOf(options.secretKey)
     await gate.enter(deadline)
     let status: number
     let headers: Headers
     let body: string
     try {
-      const response = await send(url)
+      const response = await send(url, sent, deadline)
       status = response.status
       headers = response.headers
       body = await response.text()
@@ -100,6 +97,7 @@ export function createClerkClient(options: ClerkClientOptions): ClerkClient {
     if (status === 429) {
       requests.throttled++
       gate.pause(retryAfterMs(headers.get('retry-after'), date) ?? 1000 * 2 ** (tryNumber - 1))
+      gate.requireEndOfPause(deadline)
     }
     const json = parseJson(body)
     const failure = statusFailure(status)
@@ -125,7 +123,9 @@ export function createClerkClient(options: ClerkClientOptions): ClerkClient {
         randomize: true,
         maxRetryTime: limits.totalMs,
         signal,
-        shouldRetry: ({ error }) => error instanceof UnexpectedAnswer || isSyncError(error, 'transient'),
+        shouldRetry: ({ error }) =>
+          error instanceof UnexpectedAnswer ||
+          (isSyncError(error, 'transient') && error.facts.waitSeconds === undefined),
       })
     } catch (error) {
       throw error instanceof UnexpectedAnswer ? error.final() : error
@@ -203,6 +203,22 @@ class UnexpectedAnswer extends Error {
   }
 }
 
+/** The headers of a request. Throws `configuration` for a key that is no header value, without a cause: it has the key. */
+function headersOf(secretKey: string): Headers {
+  try {
+    return new Headers({
+      Authorization: `Bearer ${secretKey}`,
+      'Clerk-API-Version': apiVersion,
+      'User-Agent': 'clerk-sync',
+      Accept: 'application/json',
+    })
+  } catch {
+    throw new SyncError('configuration', 'the secret key holds a character that no key has', {
+      hint: 'Copy CLERK_SECRET_KEY again, without a line break or an ellipsis: Clerk dashboard, Configure, API keys.',
+    })
+  }
+}
+
 function listParameters(query: ListQuery): URLSearchParams {
   const parameters = new URLSearchParams({ limit: String(query.limit) })
   if (query.orderBy !== undefined) parameters.set('order_by', query.orderBy)
@@ -235,12 +251,21 @@ function statusFailure(status: number): SyncError | undefined {
   })
 }
 
+/** No cause goes along: a parser's error, for one, carries the bytes that the server sent. Its code says enough. */
 function unreachable(error: unknown): SyncError {
   const timedOut = error instanceof Error && error.name === 'TimeoutError'
   return new SyncError('transient', timedOut ? 'Clerk did not answer in time' : 'Clerk cannot be reached', {
     hint: 'Check the network and CLERK_API_URL, then run the command again.',
-    cause: error,
+    facts: { code: codeOf(error) },
   })
+}
+
+/** The system's or the HTTP client's code, such as ECONNREFUSED; else the error's name. */
+function codeOf(error: unknown): string {
+  const code = field(error, 'code')
+  if (typeof code === 'string') return code
+  const cause = field(error, 'cause')
+  return cause !== undefined ? codeOf(cause) : error instanceof Error ? error.name : typeof error
 }
 
 /** Clerk's own word for "no such user"; a proxy's 404 says nothing about users. */

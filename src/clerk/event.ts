@@ -35,7 +35,11 @@ export function readEvent(event: unknown): Delivery {
   if (!isRecord(event) || typeof event.type !== 'string') {
     return { instanceId: undefined, kind: 'malformed', reason: 'the event has no type' }
   }
-  const instanceId = typeof event.instance_id === 'string' ? event.instance_id : undefined
+  const instanceId = event.instance_id ?? undefined
+  // Absent is accepted; what cannot be read must not pass for absent.
+  if (instanceId !== undefined && typeof instanceId !== 'string') {
+    return { instanceId: undefined, kind: 'malformed', reason: 'the event names no readable instance' }
+  }
   switch (event.type) {
     case 'user.created':
     case 'user.updated': {

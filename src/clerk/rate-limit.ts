@@ -6,10 +6,15 @@ import { SyncError } from '../errors.ts'
 
 /** Lets requests through at the budget's pace, and none while Clerk has asked to wait. */
 export interface Gate {
-  /** Waits for a turn. Throws `transient` if Clerk's pause lasts beyond `deadline` (on `performance.now`'s clock). */
+  /** Waits for a turn. Throws as `requireEndOfPause` does. */
   enter(deadline: number): Promise<void>
   /** Nobody passes for so long. A shorter pause does not end a longer one. */
   pause(milliseconds: number): void
+  /**
+   * Throws `transient`, with `facts.waitSeconds`, if Clerk's pause lasts beyond `deadline` (on `performance.now`'s
+   * clock): then another try before it is no use.
+   */
+  requireEndOfPause(deadline: number): void
 }
 
 /**
@@ -22,38 +27,46 @@ export function defaultRequestsPer10s(secretKey: string): number {
 
 /**
  * A gate for so many requests in 10 seconds, handed out as a tenth of it per second: a window of 10 s would fire its
- * whole share at once.
+ * whole share at once. A fraction of a request per second is left unused, or the windows of a second would add up to
+ * more than the share; below 2 per second the requests are spaced out instead.
  */
 export function createGate(requestsPer10s: number, signal: AbortSignal): Gate {
   const perSecond = requestsPer10s / 10
   const takeTurn = pThrottle({
     limit: Math.max(1, Math.floor(perSecond)),
-    interval: perSecond >= 1 ? (1000 * Math.floor(perSecond)) / perSecond : 1000 / perSecond,
+    interval: perSecond < 2 ? Math.ceil(1000 / perSecond) : 1000,
     strict: true,
     signal,
   })(() => {})
   let pausedUntil = 0
+  const pauseLeftMs = () => pausedUntil - performance.now()
+  const requireEndOfPause = (deadline: number) => {
+    if (pausedUntil <= deadline) return
+    const waitSeconds = Math.ceil(pauseLeftMs() / 1000)
+    throw new SyncError('transient', 'Clerk asks to wait longer than a request may take', {
+      hint: `The instance is over its request limit. Run the command again in ${waitSeconds} s, or lower CLERK_REQUESTS_PER_10S.`,
+      facts: { waitSeconds },
+    })
+  }
   const waitForPause = async (deadline: number) => {
-    for (let rest = pausedUntil - performance.now(); rest > 0; rest = pausedUntil - performance.now()) {
-      if (pausedUntil > deadline) {
-        throw new SyncError('transient', 'Clerk asks to wait longer than a request may take', {
-          hint: 'The instance is over its request limit. Run the command again later, or lower CLERK_REQUESTS_PER_10S.',
-          facts: { waitSeconds: Math.ceil(rest / 1000) },
-        })
-      }
+    for (let rest = pauseLeftMs(); rest > 0; rest = pauseLeftMs()) {
+      requireEndOfPause(deadline)
       await delay(rest, undefined, { signal }).catch(() => signal.throwIfAborted())
     }
   }
   return {
     async enter(deadline) {
-      signal.throwIfAborted()
-      await waitForPause(deadline)
-      await takeTurn()
-      // Another lane may have met a 429 while this one queued.
-      await waitForPause(deadline)
+      // Another lane may meet a 429 while this one queues. Then its turn is void: all who queued would go at once.
+      do {
+        await waitForPause(deadline)
+        // The queue knows of no abort before its time.
+        signal.throwIfAborted()
+        await takeTurn()
+      } while (pauseLeftMs() > 0)
     },
     pause(milliseconds) {
       pausedUntil = Math.max(pausedUntil, performance.now() + milliseconds)
     },
+    requireEndOfPause,
   }
 }

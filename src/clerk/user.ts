@@ -59,52 +59,61 @@ export function readUser(json: unknown): ReadUser {
 
 type Json = Record<string, unknown>
 
+/** What decides a value of the row and is required by Clerk's document, though it may be null. */
+const requiredTexts = [
+  ...['first_name', 'last_name', 'username'],
+  ...['primary_email_address_id', 'primary_phone_number_id', 'primary_web3_wallet_id'],
+]
+
 /** The row's values, or the reason why there are none. */
 function mapFields(user: Json): Omit<DesiredUser, 'clerkId'> | string {
   const clerkCreatedAt = milliseconds(user.created_at)
   const clerkUpdatedAt = milliseconds(user.updated_at)
   if (!isStorableTime(clerkCreatedAt)) return 'created_at is not a time of the years 1 to 9999'
   if (!isStorableTime(clerkUpdatedAt)) return 'updated_at is not a time of the years 1 to 9999'
-  // Absent is not empty: a user without its names would overwrite the row's.
-  for (const key of ['first_name', 'last_name']) {
+  // Absent is not empty: a user without its names, or without the id of its address, would overwrite the row's.
+  for (const key of requiredTexts) {
     if (!isTextOrNull(user[key])) return `${key} is neither a text nor null`
   }
-  for (const key of ['username', 'image_url']) {
-    if (user[key] !== undefined && !isTextOrNull(user[key])) return `${key} is neither a text nor null`
+  for (const key of ['email_addresses', 'phone_numbers', 'web3_wallets']) {
+    if (!Array.isArray(user[key])) return `${key} is not a list`
   }
-  if (!Array.isArray(user.email_addresses)) return 'email_addresses is not a list'
-  for (const key of ['phone_numbers', 'web3_wallets']) {
-    if (user[key] !== undefined && !Array.isArray(user[key])) return `${key} is not a list`
+  if (user.image_url !== undefined && !isTextOrNull(user.image_url)) {
+    return 'image_url is neither a text nor null'
   }
   const email = primary(user.email_addresses, user.primary_email_address_id, 'email_address')
   if (email === undefined) return 'the primary email address is not in email_addresses'
+  const name = displayName(user, email)
+  if (name === undefined) return 'the primary phone number or wallet is not in its list'
   const values: SyncedValues = {
-    name: displayName(user, email),
+    name,
     email,
     imageUrl: text(user.image_url),
   }
   return { values, clerkCreatedAt, clerkUpdatedAt }
 }
 
-/** First and last name; else username, primary email, phone, wallet, Clerk id: a name is never empty. */
-function displayName(user: Json, email: string | null): string {
+/**
+ * First and last name; else username, primary email, phone, wallet, Clerk id: a name is never empty. Undefined if it
+ * would be a phone number or a wallet that cannot be read.
+ */
+function displayName(user: Json, email: string | null): string | undefined {
   const fullName = [text(user.first_name), text(user.last_name)]
     .map((part) => part.trim())
     .filter((part) => part !== '')
     .join(' ')
-  return (
-    fullName ||
-    text(user.username).trim() ||
-    email ||
-    primary(user.phone_numbers, user.primary_phone_number_id, 'phone_number') ||
-    primary(user.web3_wallets, user.primary_web3_wallet_id, 'web3_wallet') ||
-    String(user.id)
-  )
+  const name = fullName || text(user.username).trim() || email?.trim()
+  if (name) return name
+  const phone = primary(user.phone_numbers, user.primary_phone_number_id, 'phone_number')
+  if (phone === undefined || phone?.trim()) return phone?.trim()
+  const wallet = primary(user.web3_wallets, user.primary_web3_wallet_id, 'web3_wallet')
+  if (wallet === undefined || wallet?.trim()) return wallet?.trim()
+  return String(user.id)
 }
 
 /** The primary element's value, null if there is none, undefined if it is named but cannot be read. */
 function primary(list: unknown, primaryId: unknown, key: string): string | null | undefined {
-  if (primaryId === null || primaryId === undefined) return null
+  if (primaryId === null) return null
   const found = Array.isArray(list) ? list.find((each) => isRecord(each) && each.id === primaryId) : undefined
   return isRecord(found) && typeof found[key] === 'string' ? text(found[key]) : undefined
 }
@@ -122,7 +131,8 @@ function milliseconds(value: unknown): number | undefined {
   return typeof value === 'number' && Number.isFinite(value) ? Math.floor(value) : undefined
 }
 
-function isStorableTime(value: number | undefined): value is number {
+/** True for a time that the table can hold: of the years 1 to 9999. */
+export function isStorableTime(value: number | undefined): value is number {
   return value !== undefined && value >= earliestMs && value <= latestMs
 }
 

@@ -17,14 +17,15 @@ export interface Output {
   json(value: unknown): void
 }
 
-/** The output of one command. */
-export function createOutput(options: { json: boolean; logLevel: string }): Output {
+/** The output of one command. A service has no summary: on a terminal too its log is all there is. */
+export function createOutput(options: { json: boolean; logLevel: string; isService?: boolean }): Output {
   const isTerminal = !options.json && process.stdout.isTTY === true
   return {
     isTerminal,
     // On a terminal the summary says what the log's info lines say.
     log: createLog({
-      level: isTerminal && options.logLevel === 'info' ? 'warn' : options.logLevel,
+      level:
+        isTerminal && options.logLevel === 'info' && options.isService !== true ? 'warn' : options.logLevel,
       destination: isTerminal || options.json ? 'stderr' : 'stdout',
       pretty: isTerminal,
     }),

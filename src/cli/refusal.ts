@@ -1,7 +1,6 @@
 // A command that could not begin: the error for whoever reads along, the report that `sync --json` owes in every case,
 // and the exit code.
 import { CommanderError } from 'commander'
-import { swallowedFlags } from '../config.ts'
 import { isSyncError, SyncError } from '../errors.ts'
 import { Tally } from '../sync/pass.ts'
 import { describeError, exitCodeOfError, exitCodes, type Report } from '../sync/report.ts'
@@ -13,8 +12,9 @@ export function refuse(thrown: unknown, args: readonly string[]): number {
   if (!(thrown instanceof CommanderError)) sayError(thrown)
   else if (thrown.exitCode === exitCodes.succeeded) return exitCodes.succeeded
   const error = thrown instanceof CommanderError ? usageError(thrown) : thrown
-  const wantsReport = args.includes('--json') || swallowedFlags().includes('--json')
-  if (args[0] === 'sync' && wantsReport) process.stdout.write(`${JSON.stringify(reportOf(error, args))}\n`)
+  // Not for a `--json` that npm kept: with it npm prints an object of its own.
+  if (args[0] === 'sync' && args.includes('--json'))
+    process.stdout.write(`${JSON.stringify(reportOf(error, args))}\n`)
   return exitCodeOfError(error)
 }
 

@@ -17,6 +17,7 @@ export interface RunFlags {
 export type RunSurroundings = Pick<RunParts, 'log' | 'stop' | 'onProgress' | 'onChange'> & {
   readonly target: Target
   readonly trigger?: RunRequest['trigger']
+  readonly tick?: RunRequest['tick']
 }
 
 /** The most users that Clerk gives in one page. */
@@ -38,6 +39,7 @@ export async function runOnce(
       pass: flags.user !== undefined ? 'user' : flags.incremental ? 'incremental' : 'full',
       userId: flags.user,
       trigger: surroundings.trigger ?? 'cli',
+      tick: surroundings.tick,
       dryRun: flags.dryRun,
       acceptInstance: flags.acceptInstance,
       options: {

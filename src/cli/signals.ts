@@ -6,16 +6,19 @@ import { SyncError } from '../errors.ts'
  * who has lost patience.
  */
 const repeatMs = 500
+/** A process manager that ends all when one has ended (`npm run dev:all`) sends SIGTERM some moments behind Ctrl-C. */
+const termBehindIntMs = 3000
 
 /**
- * Aborts `stop` with an `aborted` error at the first signal, and ends the process at another one: any of another kind,
- * or the same again after half a second. Gives how to stop listening.
+ * Aborts `stop` with an `aborted` error at the first signal, and ends the process at another one that is
+ * not merely a repeat of it. Gives how to stop listening.
  */
 export function stopOnSignals(stop: AbortController, onFirst: (signal: NodeJS.Signals) => void): () => void {
   let first: { signal: NodeJS.Signals; at: number } | undefined
   const onSignal = (signal: NodeJS.Signals) => {
     if (first !== undefined) {
-      if (signal === first.signal && performance.now() - first.at < repeatMs) return
+      const repeatsWithinMs = signal === first.signal ? repeatMs : signal === 'SIGTERM' ? termBehindIntMs : 0
+      if (performance.now() - first.at < repeatsWithinMs) return
       process.exit(signal === 'SIGINT' ? 130 : 143)
     }
     first = { signal, at: performance.now() }

@@ -9,7 +9,8 @@ export interface Target {
   open(options?: { connections?: number; applicationName?: string }): Database
   /** Where the embedded Postgres listens; undefined for a database of the operator's own. */
   readonly embeddedUrl: string | undefined
-  close(): Promise<void>
+  /** Ends all pools, waiting at most `timeoutSeconds` for statements under way. */
+  close(timeoutSeconds?: number): Promise<void>
 }
 
 /** The folder of the embedded default, below the working directory. */
@@ -39,8 +40,8 @@ export async function openTarget(
         },
       }
     },
-    async close() {
-      await Promise.all([...opened].map((pool) => pool.close()))
+    async close(timeoutSeconds) {
+      await Promise.all([...opened].map((pool) => pool.close(timeoutSeconds)))
       await embedded?.release()
     },
   }

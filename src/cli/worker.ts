@@ -6,10 +6,12 @@ import { runWorker } from '../worker/worker.ts'
 import { type Output, sayEmbedded } from './output.ts'
 import { runOnce } from './run.ts'
 import { stopOnSignals } from './signals.ts'
-import { openTarget } from './target.ts'
+import { openTarget, type Target } from './target.ts'
 
 /** Webhooks come in bursts; each holds a connection for a few milliseconds. */
 const webhookConnections = 8
+/** What has not ended by itself by then has been waiting for a database that does not answer. */
+const closeSecondsMax = 1
 
 /** Runs until a signal. Throws `SyncError` for what keeps it from working at all. */
 export async function workerCommand(config: Config, output: Output): Promise<void> {
@@ -17,39 +19,55 @@ export async function workerCommand(config: Config, output: Output): Promise<voi
   for (const warning of config.warnings) log.warn(warning)
   const stop = new AbortController()
   const forget = stopOnSignals(stop, (signal) => log.info({ signal }, 'stopping'))
-  const target = await openTarget(config.database, (message) => log.info(message))
+  let target: Target | undefined
   try {
+    target = await openTarget(config.database, (message) => log.info(message))
     if (target.embeddedUrl !== undefined) sayEmbedded(target.embeddedUrl, output)
-    await runWorker({
-      http: config.http,
-      schedule: config.schedule,
-      policy: config.policy,
-      webhookSecret: config.clerk.webhookSecret,
-      database: target.open({ connections: webhookConnections, applicationName: 'clerk-sync worker' }),
-      clerk: () => createClerkClient({ ...config.clerk, signal: stop.signal }),
-      async run(pass, trigger) {
-        const following = follow(stop.signal)
-        const outcome = await runOnce(
-          config,
-          {
-            incremental: pass === 'incremental',
-            user: undefined,
-            dryRun: false,
-            approveDeletes: undefined,
-            acceptInstance: undefined,
-          },
-          { target, log, trigger, stop: following.stop, onProgress() {}, onChange() {} },
-        ).finally(following.end)
-        logOutcome(log, outcome)
-        return outcome
-      },
-      log,
-      signal: stop.signal,
-    })
+    await serve(config, output, target, stop.signal)
+  } catch (error) {
+    // Ctrl-C reaches the programs that make the embedded Postgres too.
+    if (target !== undefined || !stop.signal.aborted) throw error
   } finally {
-    await target.close()
+    await target
+      ?.close(closeSecondsMax)
+      .catch((error) => log.warn({ err: error }, 'the database did not close'))
     forget()
   }
+}
+
+async function serve(config: Config, { log }: Output, target: Target, signal: AbortSignal): Promise<void> {
+  await runWorker({
+    http: config.http,
+    schedule: config.schedule,
+    policy: config.policy,
+    webhookSecret: config.clerk.webhookSecret,
+    database: target.open({ connections: webhookConnections, applicationName: 'clerk-sync worker' }),
+    clerk: () => createClerkClient({ ...config.clerk, signal }),
+    async run({ pass, trigger, tick }) {
+      const following = follow(signal)
+      const flags = {
+        incremental: pass === 'incremental',
+        user: undefined,
+        dryRun: false,
+        approveDeletes: undefined,
+        acceptInstance: undefined,
+      }
+      const surroundings = {
+        target,
+        log,
+        trigger,
+        tick,
+        stop: following.stop,
+        onProgress() {},
+        onChange() {},
+      }
+      const outcome = await runOnce(config, flags, surroundings).finally(following.end)
+      logOutcome(log, outcome)
+      return outcome
+    },
+    log,
+    signal,
+  })
 }
 
 /** A controller of its own for each run, since a lost lease ends the run and not the worker. */

@@ -85,9 +85,9 @@ const unreachableCodes =
   /^(08|57P0[1-5]|53|58|25P03|CONNECT|CONNECTION_|ECONN|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|EPIPE|XX000)/
 /**
  * Rows that the app's schema does not take: integrity, data, a view's check option, and whatever a trigger raises: the
- * classes from I to W, Y and Z are left to applications, but for PL/pgSQL's P0.
+ * classes from I to W, Y and Z are left to applications, but for PL/pgSQL's P0. 54000 is a value too long for an index.
  */
-const rowCodes = /^((09|22|23|27|44)...|[I-WYZ]....)$/
+const rowCodes = /^((09|22|23|27|44)...|54000|[I-WYZ]....)$/
 
 /**
  * Classifies a failure of driver, drizzle or Postgres. A driver's error carries the row's values (emails, names) in its

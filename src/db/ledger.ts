@@ -44,6 +44,14 @@ export interface NewRun {
   approveDeletes: number | null
 }
 
+/** A turn of a schedule, of which one worker takes care. */
+export interface Tick {
+  /** The passes that do what this tick asks for. */
+  readonly passes: readonly string[]
+  /** A run that began so long ago, or later, is this tick's. */
+  readonly seconds: number
+}
+
 /** What a finished run leaves in the ledger. */
 export interface RunRecord {
   pass: string
@@ -55,8 +63,15 @@ export interface RunRecord {
   error: object | null
 }
 
-/** Takes the lease, or says who holds it. A silent holder is marked `abandoned` first. */
-export async function acquireLease(database: Database, run: NewRun): Promise<Lease | { holder: Holder }> {
+/**
+ * Takes the lease, or says who holds it: nobody if a run has taken care of the tick meanwhile. A silent holder is marked
+ * `abandoned` first.
+ */
+export async function acquireLease(
+  database: Database,
+  run: NewRun,
+  tick?: Tick,
+): Promise<Lease | { holder: Holder | undefined }> {
   const lease = await transaction(database, async (tx) => {
     const abandoned = await query<{ id: number }>(
       tx,
@@ -66,7 +81,8 @@ export async function acquireLease(database: Database, run: NewRun): Promise<Lea
     const [taken] = await query<{ id: number; started_at: number }>(
       tx,
       sql`insert into clerk_sync.runs (pass, trigger, status, instance_id, host, approve_deletes)
-          values (${run.pass}, ${run.trigger}, 'running', ${run.instanceId}, ${run.host}, ${run.approveDeletes}::integer)
+          select ${run.pass}, ${run.trigger}, 'running', ${run.instanceId}, ${run.host}, ${run.approveDeletes}::integer
+          where not ${tick === undefined ? sql`false` : isTaken(tick)} -- one worker a tick
           on conflict do nothing
           returning id::float8 as id, (extract(epoch from started_at) * 1000)::float8 as started_at`,
     )
@@ -81,8 +97,8 @@ export async function acquireLease(database: Database, run: NewRun): Promise<Lea
           round(extract(epoch from now() - started_at))::float8 as "runningForSeconds"
         from clerk_sync.runs where status = 'running'`,
   )
-  // The holder may just have ended; to the caller that is the same "not now".
-  return { holder: holder ?? { runId: 0, host: 'unknown', pass: 'unknown', runningForSeconds: 0 } }
+  // It may just have ended; to the caller that is the same "not now".
+  return { holder }
 }
 
 /** Postgres's clock, ms: the start of a dry run, which has no row to tell it. */
@@ -217,19 +233,25 @@ export async function readRuns(executor: Executor, limit: number, shape: Shape):
   return rows.map(({ run }) => (typeof run === 'string' ? (JSON.parse(run) as PastRun) : run))
 }
 
-/** Whether a worker began one of these passes in the last so many seconds. Runs of the command line do not count. */
-export async function hasRunWithin(
-  executor: Executor,
-  passes: readonly string[],
-  seconds: number,
-): Promise<boolean> {
-  const [row] = await query<{ found: boolean }>(
-    executor,
-    sql`select exists (select from clerk_sync.runs
-          where pass = any(${arrayParameter(passes, 'text')}) and trigger in ('schedule', 'start')
-            and started_at > now() - ${seconds}::float8 * interval '1 second') as found`,
-  )
+const isAlive = sql`(status = 'running' and heartbeat_at >= now() - ${silentAfter})`
+
+/** A worker's run that is under way or met its end; what failed leaves the tick to others, and the command line is none. */
+const isTaken = (tick: Tick) =>
+  sql`exists (select from clerk_sync.runs
+        where pass = any(${arrayParameter(tick.passes, 'text')}) and trigger in ('schedule', 'start')
+          and (status in ('succeeded', 'partial', 'withheld') or ${isAlive})
+          and started_at > now() - ${tick.seconds}::float8 * interval '1 second')`
+
+/** Whether a worker is running this tick or has run it. */
+export async function hasRun(executor: Executor, tick: Tick): Promise<boolean> {
+  const [row] = await query<{ found: boolean }>(executor, sql`select ${isTaken(tick)} as found`)
   return row?.found === true
+}
+
+/** Whether a run that has not fallen silent is under way. */
+export async function isLeaseHeld(executor: Executor): Promise<boolean> {
+  const rows = await query(executor, sql`select from clerk_sync.runs where ${isAlive}`)
+  return rows.length > 0
 }
 
 /** Seconds since the last full pass that came to its end began; undefined if there was none. */

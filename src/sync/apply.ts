@@ -2,7 +2,7 @@
 // refuses is repeated user by user, so that one user's trouble is never another's.
 import { PostgresRefusal } from '../db/database.ts'
 import { writeTransaction } from '../db/ledger.ts'
-import type { CurrentRow, DesiredUser } from '../db/schema.ts'
+import { type CurrentRow, type DesiredUser, syncedKeys } from '../db/schema.ts'
 import { insertUsers, readRows, readTombstones, refreshUsers, updateUsers } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
 import { hearClock, type Pass, settlesIn } from './pass.ts'
@@ -15,7 +15,7 @@ const refusalsPerConstraint = 100
 /** So many users behind other transactions' locks: somebody holds the table, and each would wait 2 s. */
 const lockRefusals = 20
 /** How often a write is tried when another transaction is in the way. */
-const lockTries = 2
+export const lockTries = 2
 /** How often a page is tried when the fence is not to be had: each try waits 2 s. */
 const fenceTries = 5
 
@@ -70,7 +70,10 @@ function showPlan(pass: Pass, plan: Plan): void {
 
 type Batch = Pick<Plan, 'creates' | 'updates' | 'refreshes'>
 
+const changesOf = (plan: Batch) => [...plan.creates, ...plan.updates, ...plan.refreshes]
+
 async function writePlan(pass: Pass, plan: Batch): Promise<void> {
+  if (changesOf(plan).length === 1) return writeAlone(pass, plan)
   try {
     await writeBatch(pass, plan)
   } catch (error) {
@@ -87,7 +90,7 @@ async function writePlan(pass: Pass, plan: Batch): Promise<void> {
 
 async function writeAlone(pass: Pass, plan: Batch): Promise<void> {
   pass.signal.throwIfAborted()
-  const [change] = [...plan.creates, ...plan.updates, ...plan.refreshes]
+  const [change] = changesOf(plan)
   if (change === undefined) return
   for (let tryNumber = 1; ; tryNumber++) {
     try {
@@ -120,9 +123,11 @@ async function writeBatch(pass: Pass, plan: Batch): Promise<void> {
       counts.updated += done.updated.length
       counts.refreshed += done.refreshed.length
       counts.created += done.created.length
-      // Somebody wrote the row since it was read: whose news is newer is the next run's to see.
-      const planned = plan.creates.length + plan.updates.length + plan.refreshes.length
-      counts.pending += planned - done.updated.length - done.refreshed.length - done.created.length
+      const written = new Set([...done.updated, ...done.refreshed, ...done.created])
+      await noteUnwritten(
+        pass,
+        changesOf(plan).filter((change) => !written.has(change.write.clerkId)),
+      )
       return
     } catch (error) {
       if (!(error instanceof PostgresRefusal) || error.kind !== 'fence') throw error
@@ -136,22 +141,51 @@ async function writeBatch(pass: Pass, plan: Batch): Promise<void> {
   }
 }
 
+/**
+ * What was planned, taken by Postgres and yet not written: somebody was faster, and whose news is newer is the next
+ * run's to see. Where nobody was, a trigger or rule of the app swallows it: that must not be silent.
+ */
+async function noteUnwritten(pass: Pass, changes: readonly Change[]): Promise<void> {
+  if (changes.length === 0) return
+  const { db } = pass.database
+  const ids = changes.map((change) => change.write.clerkId)
+  const rows = new Map((await readRows(db, ids, pass.shape)).map((row) => [row.clerkId, row]))
+  const tombstones = await readTombstones(db, ids, pass.youngSince, pass.shape)
+  for (const { write, row: before } of changes) {
+    const row = rows.get(write.clerkId)
+    const isUntouched =
+      before === undefined
+        ? row === undefined && tombstones.get(write.clerkId) !== 'young'
+        : row !== undefined && isSameRow(before, row)
+    if (isUntouched) pass.tally.rejected.set(write.clerkId, 'the database does not take the write')
+    else {
+      pass.tally.counts.pending++
+      pass.tally.pendingUsers.add(write.clerkId)
+      settlesIn(pass, pass.options.graceMs)
+    }
+  }
+}
+
+function isSameRow(a: CurrentRow, b: CurrentRow): boolean {
+  return (
+    a.clerkCreatedAt === b.clerkCreatedAt &&
+    a.clerkUpdatedAt === b.clerkUpdatedAt &&
+    syncedKeys.every((key) => a.values[key] === b.values[key])
+  )
+}
+
 /** Rejects the user by name, unless so many are refused that it is not about users. */
 function refuse(pass: Pass, change: Change, refusal: PostgresRefusal): void {
   const { clerkId } = change.write
-  const isLock = refusal.kind === 'lock'
-  const reason = isLock ? 'another transaction holds the row' : `refused by ${refusal.constraint}`
   pass.tally.refused.set(clerkId, change.write)
-  pass.tally.rejected.set(clerkId, `${reason} (${refusal.code})`)
-  const by = isLock ? 'a lock' : refusal.constraint
-  const users = pass.tally.refusals.get(by) ?? new Set()
-  pass.tally.refusals.set(by, users.add(clerkId))
-  if (isLock && users.size > lockRefusals) {
-    throw new SyncError('transient', 'other transactions hold too many rows of the users table', {
-      hint: 'A long transaction of the app or a lock on the table is in the way. Try again when it has ended.',
-    })
+  if (refusal.kind === 'lock') {
+    rejectLocked(pass, clerkId, refusal)
+    return
   }
-  if (!isLock && users.size > refusalsPerConstraint) {
+  pass.tally.rejected.set(clerkId, `refused by ${refusal.constraint} (${refusal.code})`)
+  const users = pass.tally.refusals.get(refusal.constraint) ?? new Set()
+  pass.tally.refusals.set(refusal.constraint, users.add(clerkId))
+  if (users.size > refusalsPerConstraint) {
     throw new SyncError(
       'constraint',
       `${refusal.constraint} refuses more than ${refusalsPerConstraint} users`,
@@ -161,6 +195,17 @@ function refuse(pass: Pass, change: Change, refusal: PostgresRefusal): void {
       },
     )
   }
+}
+
+/** Rejects a user whose row is not to be had. Throws `transient` once so many are not that it is about the table. */
+export function rejectLocked(pass: Pass, clerkId: string, refusal: PostgresRefusal): void {
+  pass.tally.rejected.set(clerkId, `another transaction holds the row (${refusal.code})`)
+  const users = pass.tally.refusals.get('a lock') ?? new Set()
+  pass.tally.refusals.set('a lock', users.add(clerkId))
+  if (users.size <= lockRefusals) return
+  throw new SyncError('transient', 'other transactions hold too many rows of the users table', {
+    hint: 'A long transaction of the app or a lock on the table is in the way. Try again when it has ended.',
+  })
 }
 
 /** Tries the refused once more, after the deletions: an old row may have owned what a new one needs. */

@@ -16,6 +16,7 @@ import { countRecentDeletions, writeTransaction } from '../db/ledger.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import { countRows, deleteUsers, readRows } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
+import { lockTries, rejectLocked } from './apply.ts'
 import { allowedDeletions, isShortfallGrave } from './guard.ts'
 import { hearClock, type Pass, settlesIn } from './pass.ts'
 import { isSettled } from './plan.ts'
@@ -194,20 +195,32 @@ async function confirmAlone(pass: Pass, rows: readonly CurrentRow[], take: Take)
   return denied
 }
 
-async function deleteBatch(pass: Pass, rows: readonly CurrentRow[]): Promise<void> {
+/** Deletes rows whose users Clerk denies, unless they have changed since. What the app refuses is rejected by name. */
+export async function deleteBatch(pass: Pass, rows: readonly CurrentRow[]): Promise<void> {
+  if (rows.length === 1) return deleteAlone(pass, rows)
   try {
     await deleteRows(pass, rows)
   } catch (error) {
     if (!(error instanceof PostgresRefusal)) throw error
-    if (rows.length > 1) {
-      // What the app's schema refuses for one row holds up no other.
-      for (const row of rows) await deleteBatch(pass, [row])
-      return
-    }
-    const [row] = rows
-    if (row !== undefined) {
+    // What the app's schema refuses for one row holds up no other.
+    for (const row of rows) await deleteAlone(pass, [row])
+  }
+}
+
+async function deleteAlone(pass: Pass, rows: readonly CurrentRow[]): Promise<void> {
+  pass.signal.throwIfAborted()
+  const [row] = rows
+  if (row === undefined) return
+  for (let tryNumber = 1; ; tryNumber++) {
+    try {
+      return await deleteRows(pass, rows)
+    } catch (error) {
+      if (!(error instanceof PostgresRefusal)) throw error
+      if (error.kind === 'lock' && tryNumber < lockTries) continue
       pass.tally.kept.otherwise.add(row.clerkId)
-      pass.tally.rejected.set(row.clerkId, `deletion refused by ${error.constraint} (${error.code})`)
+      if (error.kind === 'lock') rejectLocked(pass, row.clerkId, error)
+      else pass.tally.rejected.set(row.clerkId, `deletion refused by ${error.constraint} (${error.code})`)
+      return
     }
   }
 }
@@ -249,6 +262,6 @@ async function noteKept(
     if (row.clerkUpdatedAt === versions.get(row.clerkId)) {
       pass.tally.kept.otherwise.add(row.clerkId)
       pass.tally.rejected.set(row.clerkId, 'the database keeps the row')
-    } else pass.tally.counts.pending++
+    } else leaveForGrace(pass, row)
   }
 }

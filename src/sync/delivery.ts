@@ -30,10 +30,12 @@ const always = Number.NEGATIVE_INFINITY
 /** Writes a user as a webhook has it. Throws `transient` for whatever a repeat of the delivery can cure. */
 export function deliverUser(database: Database, shape: Shape, user: DesiredUser): Promise<DeliveryOutcome> {
   return withoutLocks(async () => {
-    const [row] = await readRows(database.db, [user.clerkId], shape)
-    if (row !== undefined) {
-      return writeTransaction(database, { runId: null, fence: 'none' }, (tx) => writeNewer(tx, user))
-    }
+    const outcome = await writeTransaction(database, { runId: null, fence: 'none' }, async (tx) => {
+      // Within the transaction: outside of it a lock on the whole table would be waited for without end.
+      const [row] = await readRows(tx, [user.clerkId], shape)
+      return row === undefined ? undefined : writeNewer(tx, user)
+    })
+    if (outcome !== undefined) return outcome
     return writeTransaction(database, { runId: null, fence: 'shared' }, async (tx) => {
       const created = await insertUsers(tx, [user], always)
       return created.length > 0 ? 'created' : writeNewer(tx, user)

@@ -1,7 +1,7 @@
 // The full pass: walks all of Clerk's users, plans and applies each page, and keeps the rows that no page returned as
 // candidates for deletion. Reads top to bottom; what proves an absence is in deletions.ts.
 import { setTimeout as delay } from 'node:timers/promises'
-import type { ReadableUser, ReadUser } from '../clerk/user.ts'
+import { isStorableTime, type ReadableUser, type ReadUser } from '../clerk/user.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import type { Progress } from '../db/state.ts'
 import { countRows, countRowsOf, readAbsentIds, readUndatedIds } from '../db/users.ts'
@@ -13,7 +13,7 @@ import { hearClock, type Pass, settlesIn } from './pass.ts'
 import { type WalkPage, walkUsers } from './walk.ts'
 
 /** A listing may lag so long behind the writes: the watermark stays as far behind. */
-export const watermarkLagMs = 10 * 60_000
+const watermarkLagMs = 10 * 60_000
 
 /** One is asked along; the others in case it has been deleted since. */
 const canariesKept = 3
@@ -88,7 +88,7 @@ export async function runFullPass(
   if (!pass.tally.complete) return undefined
   return closeFullPass(
     pass,
-    watermarkOf(newest.users, pass.clock.startedAt),
+    watermarkOf(versionOf(newest.users), pass.clock.startedAt),
     before.count,
     after.count,
     unexplained,
@@ -175,10 +175,17 @@ function rememberMoved(
   }
 }
 
-/** Clerk's newest change, or where that cannot be read Clerk's clock, less what a listing may lag. */
-function watermarkOf(newest: readonly ReadUser[], startedAt: number | undefined): number | null {
-  const [user] = newest
-  const version = user === undefined || user.kind === 'unreadable' ? undefined : user.updatedAt
-  const latest = version ?? startedAt
-  return latest === undefined ? null : latest - watermarkLagMs
+/** When the newest change was made, as far as the list says. */
+function versionOf([user]: readonly ReadUser[]): number | undefined {
+  return user === undefined || user.kind === 'unreadable' ? undefined : user.updatedAt
+}
+
+/**
+ * Clerk's newest change, or where that cannot be read Clerk's clock, less what a listing may lag. Never ahead of Clerk's
+ * clock: one user dated far ahead would hide everybody else's changes. Null where the table could not hold it.
+ */
+export function watermarkOf(version: number | undefined, startedAt: number | undefined): number | null {
+  const unknown = Number.POSITIVE_INFINITY
+  const watermark = Math.min(version ?? unknown, startedAt ?? unknown) - watermarkLagMs
+  return isStorableTime(watermark) ? watermark : null
 }

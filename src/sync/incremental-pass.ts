@@ -6,7 +6,7 @@ import { countRows, countRowsOf } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
 import { applyUsers } from './apply.ts'
 import { beyond, type Difference, differenceOf, mayLackRow, mayLackUser } from './difference.ts'
-import { watermarkLagMs } from './full-pass.ts'
+import { watermarkOf } from './full-pass.ts'
 import { hearClock, type Pass } from './pass.ts'
 
 /** The first page is small: in five minutes few users change. The others are as large as Clerk gives them. */
@@ -55,7 +55,8 @@ export async function runIncrementalPass(
   // Rows without a user are what this policy is for.
   const isChased = pass.options.policy === 'sync' ? gap !== 0 : gap > 0
   if (isChased) return { stepUp: `Clerk counts ${after.count} users, which the table does not explain` }
-  return { watermark: read.newest === null ? since.watermark : read.newest - watermarkLagMs, difference }
+  const watermark = read.newest === null ? null : watermarkOf(read.newest, pass.clock.startedAt)
+  return { watermark: watermark ?? since.watermark, difference }
 }
 
 /** What stood open keeps standing open until a pass has written it: the exit code must go on saying so. */

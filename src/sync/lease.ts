@@ -2,17 +2,25 @@
 // process slept for too long. The ledger (db/ledger.ts) has the SQL; here is the life of it.
 import { hostname } from 'node:os'
 import type { Database } from '../db/database.ts'
-import { acquireLease, heartbeat, type Lease, leaseLost, type NewRun } from '../db/ledger.ts'
+import { acquireLease, heartbeat, type Lease, leaseLost, type NewRun, type Tick } from '../db/ledger.ts'
 import { SyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
 
 /** Six heartbeats fit into the silence after which a holder counts as gone. */
 const heartbeatIntervalMs = 5000
 
-/** Takes the lease. Throws `busy` with who holds it. */
-export async function takeLease(database: Database, run: Omit<NewRun, 'host'>, log: Log): Promise<Lease> {
-  const taken = await acquireLease(database, { ...run, host: `${hostname()}:${process.pid}` })
+/** Takes the lease. Throws `busy` with who holds it, or if another worker has taken care of the tick. */
+export async function takeLease(
+  database: Database,
+  run: Omit<NewRun, 'host'>,
+  log: Log,
+  tick?: Tick,
+): Promise<Lease> {
+  const taken = await acquireLease(database, { ...run, host: `${hostname()}:${process.pid}` }, tick)
   if ('holder' in taken) {
+    if (taken.holder === undefined) {
+      throw new SyncError('busy', 'another run has just ended', { hint: 'Try again now.' })
+    }
     const { runId, host, runningForSeconds } = taken.holder
     throw new SyncError('busy', 'another run holds the lease', {
       hint: `Run ${runId} on ${host} has been at it for ${runningForSeconds} s. Try again when it has ended.`,

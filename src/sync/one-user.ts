@@ -1,12 +1,12 @@
 // `--user`: one user through the same plan, without lease and guard; grace and policy hold. The row goes when two
 // endpoints both deny the user.
-import { writeTransaction } from '../db/ledger.ts'
-import { deleteUsers, readRows } from '../db/users.ts'
+import { readRows } from '../db/users.ts'
 import { applyUsers } from './apply.ts'
+import { deleteBatch } from './deletions.ts'
 import { hearClock, type Pass } from './pass.ts'
 import { isSettled } from './plan.ts'
 
-/** Reconciles one user. Throws `SyncError`, and `PostgresRefusal` if the app's schema refuses the deletion. */
+/** Reconciles one user. Throws `SyncError`. */
 export async function reconcileUser(pass: Pass, clerkId: string): Promise<void> {
   const { tally } = pass
   const { user, date } = await pass.clerk.fetchUser(clerkId)
@@ -49,8 +49,5 @@ async function deleteIfGone(pass: Pass, clerkId: string): Promise<void> {
     pass.onChange({ kind: 'delete', clerkId })
     return
   }
-  const deleted = await writeTransaction(pass.database, { runId: null, fence: 'exclusive' }, (tx) =>
-    deleteUsers(tx, [row], null),
-  )
-  tally.counts.deleted = deleted.length
+  await deleteBatch(pass, [row])
 }

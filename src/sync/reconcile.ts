@@ -1,7 +1,7 @@
 // One run, from the first look to the report. Nothing is written before the key's instance is known to be the table's.
 import type { ClerkClient } from '../clerk/api.ts'
 import { type Database, PostgresRefusal, transaction } from '../db/database.ts'
-import { finishRun, forgetOldRuns, type Lease, leaseLost, readClock } from '../db/ledger.ts'
+import { finishRun, forgetOldRuns, type Lease, leaseLost, readClock, type Tick } from '../db/ledger.ts'
 import { readShape, type Shape } from '../db/shape.ts'
 import { type Progress, readState, type State, saveProgress } from '../db/state.ts'
 import { forgetOldTombstones } from '../db/users.ts'
@@ -23,6 +23,8 @@ export interface RunRequest {
   readonly pass?: Report['pass']
   readonly userId?: string | undefined
   readonly trigger: 'cli' | 'schedule' | 'start'
+  /** The turn of a schedule that this run is; it is skipped if another worker has taken care of it. */
+  readonly tick?: Tick | undefined
   readonly dryRun: boolean
   readonly acceptInstance: string | undefined
   readonly options: PassOptions
@@ -125,6 +127,7 @@ async function execute(request: RunRequest, parts: RunParts, run: Run): Promise<
       approveDeletes: request.options.approveDeletes ?? null,
     },
     log,
+    request.tick,
   )
   run.lease = lease
   const kept = keepLease(parts.heartbeatDatabase, lease.runId, parts.stop, log)

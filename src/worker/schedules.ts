@@ -2,44 +2,85 @@
 // no incremental pass of this worker starts meanwhile. A tick that another worker has run is not run again.
 import { setTimeout as delay } from 'node:timers/promises'
 import { createTask, type ScheduledTask, type TaskContext } from 'node-cron'
+import type { Tick } from '../db/ledger.ts'
+import { SyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { RunOutcome } from '../sync/reconcile.ts'
 
 type Kind = 'full' | 'incremental'
 
+export interface Schedule {
+  /** Cron expressions; undefined where a schedule is off. */
+  readonly full: string | undefined
+  readonly incremental: string | undefined
+  readonly timezone: string
+}
+
+/** One run that a schedule or the start asks for. */
+export interface ScheduledRun {
+  readonly pass: Kind
+  readonly trigger: 'schedule' | 'start'
+  readonly tick: Tick
+}
+
 export interface ScheduleParts {
-  readonly schedule: {
-    readonly full: string | undefined
-    readonly incremental: string | undefined
-    readonly timezone: string
-  }
+  readonly schedule: Schedule
   /** One run; never rejects for what an operator can meet. */
-  readonly run: (pass: Kind, trigger: 'schedule' | 'start') => Promise<RunOutcome>
-  /** Whether any worker began such a pass in the last so many seconds, on Postgres's clock. */
-  readonly hasRunWithin: (passes: readonly Kind[], seconds: number) => Promise<boolean>
+  readonly run: (run: ScheduledRun) => Promise<RunOutcome>
+  /** Whether a worker is running this tick or has run it. */
+  readonly hasRun: (tick: Tick) => Promise<boolean>
+  /** Whether a run, of whatever process, is under way. */
+  readonly isLeaseHeld: () => Promise<boolean>
   /** Seconds since the last full pass that came to an end; undefined if there was none. */
   readonly lastFullPassAge: () => Promise<number | undefined>
   readonly log: Log
   readonly signal: AbortSignal
+  readonly waits?: Waits | undefined
 }
 
-/** So long a full pass waits for the lease before it leaves its turn to the next tick. */
-const leaseWaitMs = 5 * 60_000
-/** How often it asks for the lease meanwhile. */
-const leasePollMs = 2000
+/** How long a full pass that is due waits for the lease, and how often it looks. */
+export interface Waits {
+  /** After so long it leaves its turn to the next tick. */
+  readonly leaseWaitMs: number
+  readonly leasePollMs: number
+}
+
+const defaultWaits: Waits = { leaseWaitMs: 5 * 60_000, leasePollMs: 2000 }
+/** So many ticks ahead show the shortest time between two: a working day of hours, a week of days. */
+const ticksAhead = 12
+
+/** Throws `configuration` with the name of the schedule that node-cron cannot keep. */
+export function checkSchedule(schedule: Schedule): void {
+  for (const [variable, expression] of [
+    ['FULL_SCHEDULE', schedule.full],
+    ['INCREMENTAL_SCHEDULE', schedule.incremental],
+  ] as const) {
+    if (expression === undefined) continue
+    try {
+      const task = createTask(expression, () => {}, { timezone: schedule.timezone })
+      task.getNextRuns(1)
+      task.destroy()
+    } catch (error) {
+      throw new SyncError('configuration', `${variable} is not a schedule that ever comes due`, {
+        hint: 'Write five fields (`0 * * * *` is every full hour), or six with seconds first, or `off`.',
+        cause: error,
+      })
+    }
+  }
+}
 
 /** Starts both schedules, and a first full pass if the last one is older than its schedule. */
 export function startSchedules(parts: ScheduleParts): { stop(): Promise<void> } {
-  const { log, signal } = parts
+  const { log, signal, waits = defaultWaits } = parts
   /** The run of this worker that is under way. */
   let current: Promise<unknown> = Promise.resolve()
   let isRunning = false
   let isFullDue = false
   const pending = new Set<Promise<void>>()
 
-  const runNow = async (pass: Kind, trigger: 'schedule' | 'start'): Promise<RunOutcome> => {
+  const runNow = async (asked: ScheduledRun): Promise<RunOutcome> => {
     isRunning = true
-    const run = parts.run(pass, trigger)
+    const run = parts.run(asked)
     current = run.catch(() => undefined)
     try {
       return await run
@@ -49,30 +90,41 @@ export function startSchedules(parts: ScheduleParts): { stop(): Promise<void> } 
   }
 
   /** Waits for its turn, as long as it is still due. */
-  const runFull = async (trigger: 'schedule' | 'start', isStillDue: () => Promise<boolean>) => {
+  const runFull = async (asked: ScheduledRun, isStillDue: () => Promise<boolean>) => {
     if (isFullDue) return
     isFullDue = true
     try {
-      const deadline = performance.now() + leaseWaitMs
+      const deadline = performance.now() + waits.leaseWaitMs
       for (;;) {
         await current
         if (signal.aborted || !(await isStillDue())) return
-        const { report } = await runNow('full', trigger)
-        if (report.status !== 'skipped') return
+        // A look costs less than a run that finds the lease taken: that one asks Clerk first.
+        if (!(await parts.isLeaseHeld())) {
+          const { report } = await runNow(asked)
+          if (report.status !== 'skipped') return
+        }
         if (performance.now() > deadline) {
           log.warn({ pass: 'full' }, 'another run held the lease for too long; the next tick tries again')
           return
         }
-        await delay(leasePollMs, undefined, { signal }).catch(() => undefined)
+        await delay(waits.leasePollMs, undefined, { signal }).catch(() => undefined)
       }
     } finally {
       isFullDue = false
     }
   }
 
-  const runIncremental = async (isStillDue: () => Promise<boolean>) => {
-    if (isRunning || isFullDue || signal.aborted) return
-    if (await isStillDue()) await runNow('incremental', 'schedule')
+  const runIncremental = async (tick: Tick) => {
+    const hasTurn = () => !isRunning && !isFullDue && !signal.aborted
+    if (!hasTurn() || !(await isDue(tick))) return
+    // A full pass may have come due while the database answered.
+    if (hasTurn()) await runNow({ pass: 'incremental', trigger: 'schedule', tick })
+  }
+
+  const isDue = async (tick: Tick): Promise<boolean> => {
+    const hasRun = await parts.hasRun(tick)
+    if (hasRun) log.debug({ passes: tick.passes }, 'another worker has run this tick')
+    return !hasRun
   }
 
   /** An error here is a bug or a database that is away: it is logged, and the next tick comes. */
@@ -84,41 +136,46 @@ export function startSchedules(parts: ScheduleParts): { stop(): Promise<void> } 
     return tracked
   }
 
-  const notRunWithin = async (passes: readonly Kind[], seconds: number): Promise<boolean> => {
-    const hasRun = await parts.hasRunWithin(passes, seconds)
-    if (hasRun) log.debug({ passes }, 'another worker has run this tick')
-    return !hasRun
-  }
-
   const { full, incremental, timezone } = parts.schedule
-  const options = { timezone, noOverlap: true, suppressMissedWarning: true }
-  const fullTask =
-    full === undefined
-      ? undefined
-      : createTask(
-          full,
-          () => track(runFull('schedule', () => notRunWithin(['full'], sameTickSeconds(fullTask)))),
-          { ...options, name: 'full pass' },
-        )
-  const incrementalTask =
-    incremental === undefined
-      ? undefined
-      : createTask(
-          incremental,
-          (context: TaskContext) => {
-            // Where both fall due together, the full pass does what this one would.
-            if (fullTask?.match(context.date) === true) return
-            const isDue = () => notRunWithin(['full', 'incremental'], sameTickSeconds(incrementalTask))
-            return track(runIncremental(isDue))
-          },
-          { ...options, name: 'incremental pass' },
-        )
-  track(
-    runFull('start', async () => {
-      const age = await parts.lastFullPassAge()
-      return age === undefined || (fullTask !== undefined && age > 2 * sameTickSeconds(fullTask))
-    }),
-  )
+  const taskOf = (pass: Kind, expression: string, run: (context: TaskContext) => unknown): ScheduledTask =>
+    createTask(expression, run, {
+      name: `${pass} pass`,
+      timezone,
+      noOverlap: true,
+      // A tick that a busy or sleeping machine meets late is still due, until the next one is.
+      missedExecutionTolerance: Number.MAX_SAFE_INTEGER,
+      suppressMissedWarning: true,
+      logger: loggerOf(log, pass),
+    })
+
+  let fullTask: ScheduledTask | undefined
+  let incrementalTask: ScheduledTask | undefined
+  if (full !== undefined) {
+    fullTask = taskOf('full', full, () => {
+      const tick = { passes: ['full'], seconds: fullInterval / 2 }
+      return track(runFull({ pass: 'full', trigger: 'schedule', tick }, () => isDue(tick)))
+    })
+    const fullInterval = shortestInterval(fullTask)
+    const start = {
+      pass: 'full',
+      trigger: 'start',
+      tick: { passes: ['full'], seconds: fullInterval },
+    } as const
+    track(
+      runFull(start, async () => {
+        const age = await parts.lastFullPassAge()
+        return age === undefined || age > fullInterval
+      }),
+    )
+  }
+  if (incremental !== undefined) {
+    incrementalTask = taskOf('incremental', incremental, (context) => {
+      // Where both fall due together, the full pass does what this one would.
+      if (fullTask?.match(context.date) === true) return
+      return track(runIncremental({ passes: ['full', 'incremental'], seconds: incrementalInterval / 2 }))
+    })
+    const incrementalInterval = shortestInterval(incrementalTask)
+  }
   fullTask?.start()
   incrementalTask?.start()
 
@@ -132,10 +189,17 @@ export function startSchedules(parts: ScheduleParts): { stop(): Promise<void> } 
 }
 
 /**
- * How far back a run counts as this very tick's: half the time between two ticks, so that neither a clock some seconds
- * off nor the tick before is taken for it.
+ * The shortest time between two of the next ticks, in seconds. Half of it is how far back a run counts as this very
+ * tick's, so that neither a clock some seconds off nor the tick before is taken for it, however uneven the schedule.
  */
-function sameTickSeconds(task: ScheduledTask | undefined): number {
-  const [first, second] = task?.getNextRuns(2) ?? []
-  return first === undefined || second === undefined ? 0 : (second.getTime() - first.getTime()) / 2000
+function shortestInterval(task: ScheduledTask): number {
+  const ticks = task.getNextRuns(ticksAhead).map((date) => date.getTime())
+  const gaps = ticks.slice(1).map((tick, index) => tick - (ticks[index] ?? tick))
+  return Math.min(...gaps) / 1000
+}
+
+/** node-cron's own words, which else go to the console past the log. Its errors never come here: a tick catches all. */
+function loggerOf(log: Log, pass: Kind) {
+  const note = () => log.debug({ pass }, 'a tick passed while the pass before it was still under way')
+  return { info: note, warn: note, debug: note, error: note }
 }

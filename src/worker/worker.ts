@@ -1,15 +1,16 @@
 // The worker: what runs all day. The webhook endpoint, both schedules, and an orderly end. A failed run never ends it;
 // only what no later run could cure does, and only at start.
 import { once } from 'node:events'
-import { Server } from 'node:http'
+import { Server, type ServerResponse } from 'node:http'
+import { setTimeout as delay } from 'node:timers/promises'
 import { serve } from '@hono/node-server'
 import type { ClerkClient } from '../clerk/api.ts'
 import type { Database } from '../db/database.ts'
-import { hasRunWithin, lastFullPassAge } from '../db/ledger.ts'
+import { hasRun, isLeaseHeld, lastFullPassAge } from '../db/ledger.ts'
 import { SyncError } from '../errors.ts'
 import { createApp } from '../http/app.ts'
 import type { Log } from '../log.ts'
-import { type ScheduleParts, startSchedules } from './schedules.ts'
+import { checkSchedule, type ScheduleParts, startSchedules } from './schedules.ts'
 import { watchTable } from './table.ts'
 
 export interface WorkerParts {
@@ -27,10 +28,11 @@ export interface WorkerParts {
   readonly signal: AbortSignal
   /** Told the port once it listens. */
   readonly onListening?: (port: number) => void
+  readonly waits?: ScheduleParts['waits']
 }
 
 /** What is still under way so long after a signal is cut off. Orchestrators kill after 10 s, or 30. */
-const shutdownMsMax = 8000
+const shutdownMsMax = 7000
 
 /**
  * Runs until the signal, then ends in good order: no new ticks, webhooks in flight are answered, the page in hand is
@@ -38,6 +40,7 @@ const shutdownMsMax = 8000
  */
 export async function runWorker(parts: WorkerParts): Promise<void> {
   const { database, log, signal } = parts
+  checkSchedule(parts.schedule)
   const stopped = signal.aborted ? Promise.resolve() : once(signal, 'abort').then(() => {})
   const table = watchTable({ database, clerk: parts.clerk, log, signal })
   if (parts.webhookSecret === undefined) {
@@ -63,18 +66,28 @@ export async function runWorker(parts: WorkerParts): Promise<void> {
       schedules = startSchedules({
         schedule: parts.schedule,
         run: parts.run,
-        hasRunWithin: (passes, seconds) => hasRunWithin(database.db, passes, seconds),
+        hasRun: (tick) => hasRun(database.db, tick),
+        isLeaseHeld: () => isLeaseHeld(database.db),
         lastFullPassAge: () => lastFullPassAge(database.db),
         log,
         signal,
+        waits: parts.waits,
       })
       await stopped
     }
   } finally {
-    await Promise.all([schedules?.stop(), close(server)])
+    const ended = Promise.all([schedules?.stop(), close(server)]).then(() => true)
+    const inTime = await Promise.race([ended, delay(shutdownMsMax, false, { ref: false })])
+    if (!inTime) {
+      server.closeAllConnections()
+      log.warn('what was still under way is cut off')
+    }
     log.info('stopped')
   }
 }
+
+/** The address is of another program, privileged, of another machine, or of none. */
+const unusableAddressCodes = new Set(['EADDRINUSE', 'EACCES', 'EADDRNOTAVAIL', 'ENOTFOUND', 'EAI_AGAIN'])
 
 /** Listens, or says which port is taken. */
 async function listen(
@@ -88,7 +101,7 @@ async function listen(
     return server
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code
-    if (code !== 'EADDRINUSE' && code !== 'EACCES' && code !== 'EADDRNOTAVAIL') throw error
+    if (code === undefined || !unusableAddressCodes.has(code)) throw error
     const what = code === 'EADDRINUSE' ? 'is taken' : 'cannot be listened on'
     throw new SyncError('configuration', `port ${http.port} on ${http.host} ${what}`, {
       hint: 'Set PORT (and HOST) to an address that is free, or stop the program that has it.',
@@ -97,9 +110,10 @@ async function listen(
   }
 }
 
-/** Answers what is in flight, takes nothing new, and cuts off what takes too long. */
+/** Answers what is in flight and takes nothing new, also where a sender keeps its connection open. */
 async function close(server: Server): Promise<void> {
-  const cut = setTimeout(() => server.closeAllConnections(), shutdownMsMax)
+  server.prependListener('request', (_request, response: ServerResponse) =>
+    response.setHeader('Connection', 'close'),
+  )
   await new Promise<void>((resolve) => server.close(() => resolve()))
-  clearTimeout(cut)
 }

@@ -37,6 +37,9 @@ export interface SyncOptions extends Partial<PassOptions> {
   limits?: ClerkClientOptions['limits']
   /** Aborting it ends the run. */
   stop?: AbortController
+  /** `cli` unless given. */
+  trigger?: RunRequest['trigger']
+  tick?: RunRequest['tick']
 }
 
 export type SyncOutcome = RunOutcome & { changes: ShownChange[]; log: string }
@@ -74,6 +77,8 @@ async function syncOnce(sandbox: Sandbox, url: string, options: SyncOptions): Pr
     databaseUrl = url,
     limits,
     stop = new AbortController(),
+    trigger = 'cli',
+    tick,
     ...pass
   } = options
   const lines: string[] = []
@@ -85,7 +90,8 @@ async function syncOnce(sandbox: Sandbox, url: string, options: SyncOptions): Pr
       {
         pass: kind ?? 'full',
         userId,
-        trigger: 'cli',
+        trigger,
+        tick,
         dryRun: dryRun ?? false,
         acceptInstance,
         options: {

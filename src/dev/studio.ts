@@ -1,0 +1,40 @@
+// `npm run db:studio`: drizzle-kit's table browser on the database that the tool itself would use, also the embedded
+// one, which runs as long as somebody looks.
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { sayError } from '../cli/output.ts'
+import { openTarget } from '../cli/target.ts'
+import { loadDatabase } from '../config.ts'
+import { exitCodeOfError } from '../sync/report.ts'
+
+// Ctrl-C reaches the browser too; this process stays for the embedded Postgres.
+process.on('SIGINT', () => {}).on('SIGTERM', () => {})
+
+try {
+  const { database, warnings } = loadDatabase()
+  for (const warning of warnings) process.stderr.write(`${warning}\n`)
+  const target = await openTarget(database, (message) => process.stderr.write(`${message}\n`))
+  try {
+    process.exitCode = await runStudio('url' in database ? database.url : (target.embeddedUrl ?? ''))
+  } finally {
+    await target.close()
+  }
+} catch (error) {
+  sayError(error)
+  process.exitCode = exitCodeOfError(error)
+}
+
+/** The address goes through the environment, where drizzle.config.ts reads it and no list of processes shows it. */
+async function runStudio(url: string): Promise<number> {
+  const kit = dirname(createRequire(import.meta.url).resolve('drizzle-kit'))
+  const child = spawn(process.execPath, [join(kit, 'bin.cjs'), 'studio', ...process.argv.slice(2)], {
+    stdio: 'inherit',
+    // biome-ignore lint/style/noProcessEnv: handed on whole, nothing is read
+    env: { ...process.env, DATABASE_URL: url },
+  })
+  process.on('SIGTERM', () => child.kill('SIGTERM'))
+  const [code] = (await once(child, 'exit')) as [number | null]
+  return code ?? 0
+}

@@ -1,0 +1,69 @@
+// `npm run dev:webhook`: a tunnel from the static ngrok domain to the local port, so that Clerk's webhooks reach this
+// machine, until Ctrl+C. It says what to enter where; the worker runs beside it (`npm run dev:all`).
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Listener } from '@ngrok/ngrok'
+import { loadTunnel } from '../config.ts'
+import { isSyncError } from '../errors.ts'
+import { exitCodeOfError, exitCodes } from '../sync/report.ts'
+import { openTunnel, TunnelFailure } from './ngrok.ts'
+
+/** ngrok is told of the end; without a network it cannot be. */
+const closeMsMax = 2000
+
+let listener: Listener | undefined
+let isEnding = false
+let isInterrupted = false
+
+// Before ngrok is asked: it may take long, and nothing else would end this process.
+process.on('SIGINT', () => void end()).on('SIGTERM', () => void end())
+
+try {
+  const { authtoken, domain, port } = loadTunnel()
+  listener = await openTunnel({ authtoken, domain, port, onStatus: sayStatus })
+  if (!isEnding) process.stdout.write(instructions(domain, port))
+  // ngrok's native code does not keep the process alive.
+  setInterval(() => {}, 2 ** 30)
+} catch (error) {
+  if (!isEnding) process.exit(say(error))
+}
+
+async function end(): Promise<void> {
+  if (isEnding) return
+  isEnding = true
+  await Promise.race([listener?.close().catch(() => {}), delay(closeMsMax)])
+  process.exit(exitCodes.succeeded)
+}
+
+/** Of an open tunnel only: before, the outcome says it. */
+function sayStatus(status: string): void {
+  const isLost = status === 'closed'
+  if (listener === undefined || isEnding || isLost === isInterrupted) return
+  isInterrupted = isLost
+  process.stderr.write(
+    isLost ? 'The tunnel is interrupted; ngrok tries again.\n' : 'The tunnel is open again.\n',
+  )
+}
+
+/** Says why there is no tunnel. Gives the exit code. */
+function say(error: unknown): number {
+  if (!isSyncError(error) && !(error instanceof TunnelFailure)) throw error
+  process.stderr.write(`error: ${error.message}\n${error.hint}\n`)
+  return error instanceof TunnelFailure ? error.exitCode : exitCodeOfError(error)
+}
+
+function instructions(domain: string, port: number): string {
+  return `
+The tunnel is open: https://${domain} leads to port ${port} of this machine.
+
+In Clerk's dashboard (Configure, Webhooks: https://dashboard.clerk.com/last-active?path=webhooks) add an endpoint:
+
+  Endpoint URL         https://${domain}/api/users/webhook
+  Subscribe to events  user.created, user.updated, user.deleted
+
+Its Signing Secret goes into .env.local; then start the worker again:
+
+  CLERK_WEBHOOK_SIGNING_SECRET=whsec_...
+
+Ctrl+C closes the tunnel.
+`
+}

@@ -1,0 +1,274 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { type Database, openDatabase } from '../../src/db/database.ts'
+import {
+  acquireLease,
+  countRecentDeletions,
+  finishRun,
+  forgetOldRuns,
+  heartbeat,
+  type Lease,
+  type NewRun,
+  type RunRecord,
+  readRuns,
+  writeTransaction,
+} from '../../src/db/ledger.ts'
+import { readShape } from '../../src/db/shape.ts'
+import { seedUsers } from '../../src/dev/sandbox/seed.ts'
+import { exitCodeOf } from '../../src/sync/report.ts'
+import { createTestDatabase, type TestDatabase } from '../support/database.ts'
+import { createWorld } from '../support/world.ts'
+
+let testDatabase: TestDatabase
+let database: Database
+
+beforeAll(async () => {
+  testDatabase = await createTestDatabase()
+  database = openDatabase(testDatabase.url)
+})
+afterAll(async () => {
+  await database.close()
+  await testDatabase.drop()
+})
+beforeEach(async () => {
+  await testDatabase.sql`truncate clerk_sync.runs, clerk_sync.tombstones`
+})
+
+const run = (host: string): NewRun => ({
+  pass: 'full',
+  trigger: 'cli',
+  instanceId: 'ins_1',
+  host,
+  approveDeletes: null,
+})
+const ended: RunRecord = {
+  pass: 'full',
+  status: 'succeeded',
+  counts: { seen: 3 },
+  requests: { total: 4, throttled: 0 },
+  notes: ['a note'],
+  rejected: [],
+  error: null,
+}
+const take = async (host = 'here'): Promise<Lease> => {
+  const taken = await acquireLease(database, run(host))
+  if ('holder' in taken) throw new Error('the lease is held')
+  return taken
+}
+const silence = (runId: number, seconds: number) =>
+  testDatabase.sql`update clerk_sync.runs set heartbeat_at = heartbeat_at - ${seconds} * interval '1 second' where id = ${runId}`
+const statuses = () =>
+  testDatabase.sql<{ id: number; status: string }[]>`select id::int, status from clerk_sync.runs order by id`
+const dump = () => testDatabase.sql`select r.*, r.xmin::text as written_by from clerk_sync.runs r order by id`
+
+describe('the lease', () => {
+  test('goes to one of eight that ask at once, and the others learn who holds it', async () => {
+    const databases = Array.from({ length: 8 }, () => openDatabase(testDatabase.url, { connections: 1 }))
+    const taken = await Promise.all(databases.map((each, index) => acquireLease(each, run(`host ${index}`))))
+    await Promise.all(databases.map((each) => each.close()))
+    const holders = taken.flatMap((each, index) =>
+      'holder' in each ? [] : [{ ...each, host: `host ${index}` }],
+    )
+    expect(holders).toHaveLength(1)
+    const [holder] = holders
+    expect(await statuses()).toEqual([{ id: holder?.runId, status: 'running' }])
+    for (const each of taken) {
+      if (!('holder' in each)) continue
+      expect(each.holder).toMatchObject({ runId: holder?.runId, host: holder?.host, pass: 'full' })
+    }
+  })
+
+  test('starts on Postgres’s clock, and a heartbeat moves that of the heart alone', async () => {
+    const lease = await take()
+    await silence(lease.runId, 20)
+    expect(await heartbeat(database.db, lease.runId)).toBe(true)
+    const [row] = await testDatabase.sql`
+      select (extract(epoch from started_at) * 1000)::float8 = ${lease.startedAt}::float8 as started,
+        heartbeat_at >= started_at as beaten, finished_at from clerk_sync.runs`
+    expect(row).toEqual({ started: true, beaten: true, finished_at: null })
+  })
+
+  test('of a holder silent for 31 seconds is taken over, and it is marked abandoned', async () => {
+    const first = await take()
+    await silence(first.runId, 31)
+    const second = await take()
+    expect(second.abandoned).toEqual([first.runId])
+    expect(await statuses()).toEqual([
+      { id: first.runId, status: 'abandoned' },
+      { id: second.runId, status: 'running' },
+    ])
+  })
+
+  test('of a holder silent for less stays its own', async () => {
+    const first = await take()
+    await silence(first.runId, 25)
+    expect(await acquireLease(database, run('there'))).toMatchObject({ holder: { runId: first.runId } })
+    expect(await statuses()).toEqual([{ id: first.runId, status: 'running' }])
+  })
+
+  test('once lost is lost: no beat, no write, no end, and the one who took over is left alone', async () => {
+    const first = await take()
+    await silence(first.runId, 31)
+    const second = await take()
+    const before = await dump()
+    expect(await heartbeat(database.db, first.runId)).toBe(false)
+    expect(await finishRun(database.db, first.runId, ended)).toBe(false)
+    const write = writeTransaction(database, { runId: first.runId, fence: 'none' }, (tx) =>
+      tx.execute(`insert into users (clerk_id, name, image_url) values ('user_a', '', '')`),
+    )
+    await expect(write).rejects.toMatchObject({ kind: 'busy', facts: { lost: 'lease' } })
+    expect(await dump()).toEqual(before)
+    expect(await testDatabase.sql`select from users`).toHaveLength(0)
+    expect(await finishRun(database.db, second.runId, ended)).toBe(true)
+  })
+
+  test('is free again once the run has ended', async () => {
+    const first = await take()
+    expect(await finishRun(database.db, first.runId, ended)).toBe(true)
+    expect((await take()).abandoned).toEqual([])
+    expect(await finishRun(database.db, first.runId, ended)).toBe(false)
+  })
+
+  test('is looked at without a row lock: a write neither waits for a heartbeat nor holds one up', async () => {
+    const lease = await take()
+    const beating = testDatabase.connect()
+    await beating`begin`
+    await beating`update clerk_sync.runs set heartbeat_at = now() where id = ${lease.runId}`
+    await writeTransaction(database, { runId: lease.runId, fence: 'shared' }, async () => {
+      await beating`commit`
+      expect(await heartbeat(database.db, lease.runId)).toBe(true)
+    })
+  })
+})
+
+describe('the history', () => {
+  test('has what a run found, newest first, with the first hundred of the rejected', async () => {
+    const first = await take('first')
+    const rejected = Array.from({ length: 101 }, (_, index) => ({ clerkId: `user_${index}`, reason: 'why' }))
+    const error = { kind: 'contract', message: 'no', hint: 'look' }
+    await finishRun(database.db, first.runId, { ...ended, status: 'failed', rejected, error })
+    const second = await take('second')
+    const runs = await readRuns(database.db, 5, await readShape(database.db))
+    expect(runs).toMatchObject([
+      { runId: second.runId, status: 'running', host: 'second', finishedAt: null, counts: null },
+      { runId: first.runId, status: 'failed', counts: { seen: 3 }, notes: ['a note'], error },
+    ])
+    expect(runs[1]?.rejected).toEqual(rejected.slice(0, 100))
+    expect(await readRuns(database.db, 1, await readShape(database.db))).toHaveLength(1)
+  })
+
+  test('goes back 30 days, and always has the newest run', async () => {
+    const ids: number[] = []
+    for (const age of ['40 days', '31 days', '29 days']) {
+      const { runId } = await take()
+      await finishRun(database.db, runId, ended)
+      await testDatabase.sql`update clerk_sync.runs set started_at = now() - ${age}::text::interval where id = ${runId}`
+      ids.push(runId)
+    }
+    await forgetOldRuns(database.db)
+    expect((await statuses()).map((row) => row.id)).toEqual(ids.slice(2))
+    await testDatabase.sql`update clerk_sync.runs set started_at = now() - interval '40 days'`
+    await forgetOldRuns(database.db)
+    expect((await statuses()).map((row) => row.id)).toEqual(ids.slice(2))
+  })
+
+  test('counts the deletions of the last hour, but not a webhook’s, an approved run’s or an unknown run’s', async () => {
+    const plain = await take()
+    await finishRun(database.db, plain.runId, ended)
+    const approved = await acquireLease(database, { ...run('here'), approveDeletes: 5 })
+    if ('holder' in approved) throw new Error('the lease is held')
+    await testDatabase.sql`insert into clerk_sync.tombstones (clerk_id, deleted_at, run_id) values
+      ('user_1', now() - interval '59 minutes', ${plain.runId}), ('user_2', now() - interval '61 minutes', ${plain.runId}),
+      ('user_3', now(), ${plain.runId}), ('user_4', now(), ${approved.runId}), ('user_5', now(), null),
+      ('user_6', now(), 999999999)`
+    expect(await countRecentDeletions(database.db, await readShape(database.db))).toBe(2)
+  })
+})
+
+describe('a run', () => {
+  test('that loses its lease midway writes nothing more, says so, and leaves the ledger as it is', async () => {
+    const world = await createWorld({ users: seedUsers({ count: 60, seed: 3 }) })
+    try {
+      const lists: number[] = []
+      world.sandbox.onRequest = async (request) => {
+        if (request.endpoint !== 'list' || request.query.get('limit') !== '20') return
+        lists.push(lists.length)
+        // The second page is on its way: the first has been written.
+        if (lists.length !== 2) return
+        await world.database.sql`update clerk_sync.runs set heartbeat_at = now() - interval '31 seconds'`
+        const other = openDatabase(world.database.url, { connections: 1 })
+        expect(await acquireLease(other, run('another'))).toHaveProperty('runId')
+        await other.close()
+      }
+      const outcome = await world.sync({ pageSize: 20 })
+      const { report } = outcome
+      expect(report).toMatchObject({
+        status: 'failed',
+        error: { kind: 'busy', message: 'this run was silent for too long and lost its lease' },
+      })
+      expect(exitCodeOf(outcome, { detailedExitcode: false, skipIfRunning: true })).toBe(75)
+      expect(report.counts.created).toBe(20)
+      expect((await world.rows()).size).toBe(20)
+      const runs = await world.database
+        .sql`select host = 'another' as other, status, counts from clerk_sync.runs order by id`
+      expect(runs).toEqual([
+        { other: false, status: 'abandoned', counts: null },
+        { other: true, status: 'running', counts: null },
+      ])
+    } finally {
+      await world.close()
+    }
+  })
+
+  test('that loses it after its last write is no success, and keeps no watermark', async () => {
+    const world = await createWorld({ users: seedUsers({ count: 5, seed: 3 }) })
+    try {
+      world.sandbox.onRequest = async ({ endpoint }, nth) => {
+        // The count at the end: everything has been written.
+        if (endpoint === 'count' && nth === 2)
+          await world.database.sql`update clerk_sync.runs set status = 'abandoned'`
+      }
+      const { report } = await world.sync()
+      expect(report).toMatchObject({ status: 'failed', error: { kind: 'busy' }, counts: { created: 5 } })
+      const [state] = await world.database.sql`select watermark from clerk_sync.state`
+      expect(state).toEqual({ watermark: null })
+    } finally {
+      await world.close()
+    }
+  })
+
+  test('answers at once and writes nothing where another one holds the lease', async () => {
+    const world = await createWorld({ users: seedUsers({ count: 5, seed: 3 }) })
+    const other = openDatabase(world.database.url, { connections: 1 })
+    try {
+      await acquireLease(other, run('another'))
+      const outcome = await world.sync()
+      expect(outcome.report).toMatchObject({ status: 'skipped', runId: null, error: { kind: 'busy' } })
+      expect(outcome.report.error?.hint).toContain('on another has been at it for')
+      expect(exitCodeOf(outcome, { detailedExitcode: false, skipIfRunning: false })).toBe(75)
+      expect(exitCodeOf(outcome, { detailedExitcode: false, skipIfRunning: true })).toBe(0)
+      expect((await world.rows()).size).toBe(0)
+      expect(await world.database.sql`select from clerk_sync.state`).toHaveLength(0)
+    } finally {
+      await other.close()
+      await world.close()
+    }
+  })
+
+  test('takes over from one that died, and logs which', async () => {
+    const world = await createWorld({ users: seedUsers({ count: 5, seed: 3 }) })
+    const other = openDatabase(world.database.url, { connections: 1 })
+    try {
+      const dead = await acquireLease(other, run('another'))
+      await world.database.sql`update clerk_sync.runs set heartbeat_at = now() - interval '31 seconds'`
+      const { report, log } = await world.sync()
+      expect(report.status).toBe('succeeded')
+      expect(log).toContain(
+        `"runId":${'runId' in dead && dead.runId},"msg":"a run that fell silent was marked abandoned"`,
+      )
+      expect(await world.rows()).toEqual(world.wanted())
+    } finally {
+      await other.close()
+      await world.close()
+    }
+  })
+})

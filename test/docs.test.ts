@@ -1,0 +1,267 @@
+// What README, CHANGELOG and Dockerfile say, held against what is true: the code, the commands, a real Postgres.
+import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { promisify } from 'node:util'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { variables } from '../src/config.ts'
+import { openDatabase } from '../src/db/database.ts'
+import { readRuns } from '../src/db/ledger.ts'
+import { migrate } from '../src/db/migrate.ts'
+import { readShape } from '../src/db/shape.ts'
+import { seedUsers } from '../src/dev/sandbox/seed.ts'
+import { deliverDeletion } from '../src/sync/delivery.ts'
+import { exitCodes } from '../src/sync/report.ts'
+import { createTestDatabase } from './support/database.ts'
+import { createWorld, type World } from './support/world.ts'
+
+const root = resolve(import.meta.dirname, '..')
+const read = (file: string) => readFileSync(resolve(root, file), 'utf8')
+const readme = read('README.md')
+const manifest = JSON.parse(read('package.json')) as { version: string; scripts: Record<string, string> }
+
+/** The cells of the table under this heading, row by row, code marks included. */
+function table(firstHeading: string): string[][] {
+  const [, after = ''] = readme.split(`| ${firstHeading} |`)
+  const lines = after.split('\n').slice(2)
+  const end = lines.findIndex((line) => !line.startsWith('|'))
+  return lines.slice(0, end).map((line) =>
+    line
+      .split('|')
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  )
+}
+
+/** The block of code that begins with this text. */
+function block(language: string, start = ''): string {
+  const blocks = [...readme.matchAll(/^```(\w*)\n(.*?)^```$/gms)]
+  const found = blocks.find(([, name, text]) => name === language && text?.startsWith(start))
+  if (found?.[2] === undefined) throw new Error(`README.md has no ${language} block with ${start}`)
+  return found[2]
+}
+
+const inCode = (text: string) => [...text.matchAll(/`([^`]+)`/g)].map(([, code = '']) => code)
+
+describe('README', () => {
+  it('gives both commands within the first ten lines', () => {
+    const top = readme.split('\n').slice(0, 10).join('\n')
+    expect(top).toContain('npm install && npm run demo')
+    expect(top).toContain('npm install && npm test')
+  })
+
+  it('shows every variable with its default and meaning, in the order of the code', () => {
+    const expected = variables.map(({ name, default: fallback, description }) => [
+      `\`${name}\``,
+      fallback === undefined ? '' : `\`${fallback}\``,
+      description,
+    ])
+    expect(table('variable')).toEqual(expected)
+  })
+
+  it('names every script, and no script that there is not', () => {
+    // The meanings of variables come from the code, and may speak of what is yet to come.
+    const text = readme.replaceAll(/^\| `[A-Z_]+` \|.*$/gm, '')
+    const typedInText = /\bnpm (?:run (?:--silent )?([a-z][\w:]*)|(start|test)\b)/g
+    const named = new Set([...text.matchAll(typedInText)].map(([, script, short]) => script ?? short))
+    // `check` runs these; nobody types them.
+    const typed = Object.keys(manifest.scripts).filter((name) => !name.startsWith('check:'))
+    expect([...named].sort()).toEqual(typed.sort())
+  })
+
+  it('shows the flags that sync has, and no others', async () => {
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      ['--import', 'tsx', 'src/main.ts', 'sync', '--help'],
+      { cwd: root, env: { PATH: process.env.PATH } },
+    )
+    const flags = [...stdout.matchAll(/^ {2}(--[a-z-]+(?: <\w+>)?)/gm)].map(([, flag]) => `\`${flag}\``)
+    expect(table('flag of `npm run sync --`').map(([flag]) => flag)).toEqual(flags)
+  })
+
+  it('shows every exit code', () => {
+    const shown = table('exit').flatMap(([codes = '']) => codes.split(', ').map(Number))
+    expect(shown.sort()).toEqual([...Object.values(exitCodes), 130, 143].sort())
+  })
+
+  it('maps every room of src, and none that there is not', () => {
+    const map = block('', 'src/\n')
+    const rooms = readdirSync(resolve(root, 'src'), { withFileTypes: true })
+    for (const room of rooms) expect(map).toContain(room.isDirectory() ? `  ${room.name}/` : room.name)
+    const named = [...map.matchAll(/[\w-]+(?:\.ts|\/)(?= |,|\)|$)/gm)].map(([name]) => name)
+    for (const name of named) expect([name, isThere(name)]).toEqual([name, true])
+  })
+
+  it('leads nowhere that is not there', () => {
+    const headings = [...readme.matchAll(/^#+ (.+)$/gm)].map(([, text = '']) =>
+      text.toLowerCase().replaceAll(' ', '-'),
+    )
+    const links = [...readme.matchAll(/\]\(#([^)]+)\)/g)].map(([, link]) => link)
+    expect(headings).toEqual(expect.arrayContaining(links))
+    const paths = inCode(readme.replaceAll(/^```.*?^```$/gms, '')).filter((code) =>
+      /^(src|drizzle|test|\.ci)\/[\w./-]*$/.test(code),
+    )
+    expect(paths.length).toBeGreaterThan(2)
+    for (const path of paths) expect([path, existsSync(resolve(root, path))]).toEqual([path, true])
+  })
+})
+
+const isThere = (name: string) => existsSync(resolve(root, name)) || existsSync(resolve(root, 'src', name))
+
+describe('what README says of a run', () => {
+  let world: World
+  const role = `clerk_sync_docs_${randomBytes(4).toString('hex')}`
+
+  beforeAll(async () => {
+    world = await createWorld({ users: seedUsers({ count: 120, seed: 3 }) })
+    await world.database.sql.unsafe(`create role ${role} login password 'docs'`)
+  })
+  afterAll(async () => {
+    await world.database.sql.unsafe(`drop owned by ${role}; drop role ${role}`)
+    await world.close()
+  })
+
+  it('shows a report with the fields that a report has', async () => {
+    const { report } = await world.sync()
+    expect(shapeOf(JSON.parse(block('json')))).toEqual(shapeOf(report))
+    const [, ...words] = /`status` \| (.+?) \|/.exec(readme)?.[0].split('|') ?? []
+    expect(inCode(words.join())).toEqual([
+      ...['succeeded', 'partial', 'withheld', 'refused', 'skipped', 'failed', 'aborted'],
+    ])
+  })
+
+  it('lists the rights that suffice, and none that is not needed', async () => {
+    const grants = atomsOf(block('sql', 'grant'), role)
+    for (const { grant } of grants) await world.database.sql.unsafe(grant)
+    expect(await useEverything(world, role)).toBe('succeeded')
+    const unneeded: string[] = []
+    for (const { grant, revoke } of grants) {
+      await world.database.sql.unsafe(revoke)
+      if ((await useEverything(world, role)) === 'succeeded') unneeded.push(grant)
+      await world.database.sql.unsafe(grant)
+    }
+    // Postgres itself gives this one to everybody, unless somebody has taken it away.
+    expect(unneeded).toEqual([`grant usage on schema public to ${role}`])
+    expect(await useEverything(world, role)).toBe('succeeded')
+    const { report } = await world.sync({ databaseUrl: urlOf(world, role), pass: 'incremental' })
+    expect(report).toMatchObject({ status: 'succeeded', error: null })
+  })
+
+  it('lists the columns that a tutorial table gets', async () => {
+    const database = await createTestDatabase({ empty: true })
+    onTestFinished(() => database.drop())
+    await database.sql`create table users (id serial primary key, clerk_id text, name text, image_url text, plan text)`
+    const before = await columnsOf(database.sql)
+    const pool = openDatabase(database.url)
+    await migrate(pool).finally(() => pool.close())
+    const added = (await columnsOf(database.sql)).filter(
+      ({ name }) => !before.some((each) => each.name === name),
+    )
+    const shown = table('column added to `users`').map(([name = '', type = '']) => ({
+      name: inCode(name)[0],
+      type: inCode(type)[0],
+      hint: type.split(', ')[1],
+    }))
+    expect(shown).toEqual(
+      added.map(({ name, type, nullable, fallback }) => ({
+        name,
+        type: type === 'timestamp(3) with time zone' ? 'timestamptz(3)' : type,
+        hint: nullable ? 'null allowed' : `default \`${fallback}\``,
+      })),
+    )
+  })
+})
+
+/** The names and types of all fields, nested ones too. */
+function shapeOf(value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
+    return Array.isArray(value) ? 'list' : value === null ? 'null' : typeof value
+  }
+  return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, shapeOf(each)]))
+}
+
+/** Each single right, one privilege on one column or object. */
+function atomsOf(sql: string, role: string): { grant: string; revoke: string }[] {
+  return sql
+    .trim()
+    .split(';\n')
+    .flatMap((statement) => {
+      const [, privileges = '', targets = ''] = /^grant (.+) on (.+) to \w+;?$/.exec(statement) ?? []
+      const kind = targets.startsWith('schema ') ? 'schema ' : ''
+      const objects = targets.slice(kind.length).split(', ')
+      const columns = /^(\w+) \((.+)\)$/.exec(privileges)
+      const rights =
+        columns === null
+          ? privileges.split(', ')
+          : (columns[2] ?? '').split(', ').map((name) => `${columns[1]} (${name})`)
+      return rights.flatMap((right) =>
+        objects.map((object) => ({
+          grant: `grant ${right} on ${kind}${object} to ${role}`,
+          revoke: `revoke ${right} on ${kind}${object} from ${role}`,
+        })),
+      )
+    })
+}
+
+const urlOf = (world: World, role: string) =>
+  Object.assign(new URL(world.database.url), { username: role, password: 'docs' }).href
+
+/** A run with every kind of write, a webhook's deletion and a look at the history, all with this role. */
+async function useEverything(world: World, role: string): Promise<string> {
+  const { users } = world.sandbox
+  const [first = '', second = '', third = ''] = users.all().map((user) => user.id)
+  users.delete(first)
+  users.update(second, { first_name: randomBytes(4).toString('hex') })
+  users.signIn(third)
+  const { id } = users.create()
+  // So that the run binds the table too.
+  await world.database.sql`delete from clerk_sync.state`
+  const databaseUrl = urlOf(world, role)
+  const { report } = await world.sync({ databaseUrl, maxDeletes: 1000, graceMs: 0 })
+  // A run that may not write its own end would keep the lease for 30 seconds.
+  await world.database.sql`update clerk_sync.runs set status = 'abandoned' where status = 'running'`
+  if (report.status !== 'succeeded') return report.status
+  // More than one where runs before this one have failed.
+  const { counts } = report
+  expect(Math.min(counts.created, counts.updated, counts.refreshed, counts.deleted)).toBeGreaterThan(0)
+  const database = openDatabase(databaseUrl)
+  try {
+    const shape = await readShape(database.db)
+    expect(await readRuns(database.db, 1, shape)).toHaveLength(1)
+    users.delete(id)
+    expect(await deliverDeletion(database, id, 'sync')).toBe('deleted')
+    return 'succeeded'
+  } catch {
+    return 'failed'
+  } finally {
+    await database.close()
+  }
+}
+
+async function columnsOf(sql: World['database']['sql']) {
+  return sql<{ name: string; type: string; nullable: boolean; fallback: string | null }[]>`
+    select a.attname as name, format_type(a.atttypid, a.atttypmod) as type, not a.attnotnull as nullable,
+      pg_get_expr(d.adbin, d.adrelid) as fallback
+    from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+    where a.attrelid = 'users'::regclass and a.attnum > 0 and not a.attisdropped order by a.attnum`
+}
+
+describe('the other documents', () => {
+  it('tell of the version that package.json has', () => {
+    expect(/^## \[(\d+\.\d+\.\d+)\]/m.exec(read('CHANGELOG.md'))?.[1]).toBe(manifest.version)
+  })
+
+  it('build the image on the Node that .nvmrc names, from files that are there and let in', () => {
+    const dockerfile = read('Dockerfile')
+    const images = [...dockerfile.matchAll(/^FROM node:(\d+)-slim/gm)].map(([, major]) => major)
+    expect(new Set(images)).toEqual(new Set([read('.nvmrc').trim()]))
+    const letIn = read('.dockerignore').split('\n')
+    const copied = [...dockerfile.matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(([, files = '']) =>
+      files.split(' '),
+    )
+    for (const file of copied) {
+      expect([file, existsSync(resolve(root, file)), letIn.includes(`!${file}`)]).toEqual([file, true, true])
+    }
+  })
+})

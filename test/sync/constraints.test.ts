@@ -1,0 +1,417 @@
+// The app's own constraints, triggers and transactions: what they refuse is told by name and holds up nobody else.
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { seedUsers } from '../../src/dev/sandbox/seed.ts'
+import type { SandboxUser } from '../../src/dev/sandbox/server.ts'
+import { exitCodeOf } from '../../src/sync/report.ts'
+import { tableStatistics } from '../support/database.ts'
+import { createWorld, type SyncOutcome, type World } from '../support/world.ts'
+
+const noFlags = { detailedExitcode: false, skipIfRunning: false }
+const count = 30
+let world: World
+let users: SandboxUser[]
+
+beforeEach(async () => {
+  world = await createWorld({ users: seedUsers({ count, seed: 11 }) })
+  await world.sync()
+  users = world.sandbox.users.all()
+})
+afterEach(() => world.close())
+
+const idAt = (index: number) => users[index]?.id ?? ''
+const run = (ddl: string) => world.database.sql.unsafe(ddl)
+const uniqueEmail = () => run('create unique index one_address on users (email)')
+const setEmail = (id: string, email: string) => world.sandbox.users.update(id, { email_address: email })
+const emailOf = async (id: string) => (await world.rows()).get(id)?.email
+/** Distinct addresses for all, so that nothing else stands in the way of a unique index. */
+const distinctAddresses = async () => {
+  for (const { id } of users) setEmail(id, `${id.toLowerCase()}@example.com`)
+  await world.sync()
+}
+/** A partial run that names these users and no other, and whose every other row is what Clerk says. */
+async function expectRejected(outcome: SyncOutcome, ids: string[], reason: RegExp) {
+  expect(outcome.report).toMatchObject({ status: 'partial', error: null, counts: { rejected: ids.length } })
+  expect(exitCodeOf(outcome, noFlags)).toBe(4)
+  expect(outcome.rejections.map((each) => each.clerkId).sort()).toEqual([...ids].sort())
+  for (const rejection of outcome.rejections) {
+    expect(rejection.reason).toMatch(reason)
+    expect(outcome.log).toContain(rejection.clerkId)
+  }
+  const [ledger] = await world.database.sql`select rejected from clerk_sync.runs order by id desc limit 1`
+  expect(ledger?.rejected).toEqual(outcome.rejections)
+  const [rows, wanted] = [await world.rows(), world.wanted()]
+  for (const id of ids) {
+    rows.delete(id)
+    wanted.delete(id)
+  }
+  expect(rows).toEqual(wanted)
+}
+
+describe('a unique email', () => {
+  beforeEach(async () => {
+    await distinctAddresses()
+    await uniqueEmail()
+  })
+
+  test('that refuses one user rejects that one by name, and the rest of the page is written', async () => {
+    await run(
+      `insert into users (clerk_id, name, image_url, email) values ('the app''s own', 'x', '', 'taken@example.com')`,
+    )
+    const [created, updated] = [world.sandbox.users.create().id, idAt(4)]
+    setEmail(idAt(3), 'taken@example.com')
+    setEmail(updated, 'free@example.com')
+    const outcome = await world.sync()
+    await run(`delete from users where email = 'taken@example.com'`)
+    await expectRejected(outcome, [idAt(3)], /^refused by one_address \(23505\)$/)
+    expect(outcome.report.counts).toMatchObject({ created: 1, updated: 1 })
+    expect(await emailOf(created)).toBe(world.wanted().get(created)?.email)
+    // What was in the way is gone: the next run finds nothing to reject.
+    expect((await world.sync()).report).toMatchObject({ status: 'succeeded', counts: { updated: 1 } })
+    expect(await world.rows()).toEqual(world.wanted())
+  })
+
+  test('that moved from a deleted user to a new one lands in the same run', async () => {
+    world.sandbox.users.delete(idAt(3))
+    const heir = world.sandbox.users.create({ email_address: `${idAt(3).toLowerCase()}@example.com` })
+    world.sandbox.clock.advance(11 * 60_000)
+    const { report } = await world.sync()
+    expect(report).toMatchObject({ status: 'succeeded', counts: { created: 1, deleted: 1, rejected: 0 } })
+    expect(await emailOf(heir.id)).toBe(heir.email_addresses[0]?.email_address)
+    expect(await world.rows()).toEqual(world.wanted())
+  })
+
+  test('that moved from a user deleted just now waits for the old row, by name, and lands once that goes', async () => {
+    const old = setEmail(idAt(3), 'moving@example.com')
+    await world.sync()
+    world.sandbox.users.delete(old.id)
+    const heir = world.sandbox.users.create({ email_address: 'moving@example.com' })
+    const outcome = await world.sync()
+    expect(outcome.report).toMatchObject({
+      status: 'partial',
+      counts: { pending: 1, deleted: 0, rejected: 1 },
+    })
+    expect(outcome.rejections.map((each) => each.clerkId)).toEqual([heir.id])
+    world.sandbox.clock.advance(11 * 60_000)
+    expect((await world.sync()).report).toMatchObject({
+      status: 'succeeded',
+      counts: { created: 1, deleted: 1 },
+    })
+    expect(await world.rows()).toEqual(world.wanted())
+  })
+
+  test.each([
+    ['ascending', 1],
+    ['descending', -1],
+  ])('handed on along four users (%s) lands within as many runs', async (_order, step) => {
+    const chain = [...[5, 6, 7, 8].map(idAt)].sort()
+    if (step < 0) chain.reverse()
+    chain.forEach((id, index) => {
+      const next = chain[index + 1]
+      setEmail(id, next === undefined ? 'end@example.com' : `${next.toLowerCase()}@example.com`)
+    })
+    let runs = 0
+    for (let status = ''; status !== 'succeeded'; runs++) {
+      const { report } = await world.sync()
+      status = report.status
+      expect(['succeeded', 'partial']).toContain(status)
+      expect(runs).toBeLessThan(4)
+    }
+    expect(await world.rows()).toEqual(world.wanted())
+  })
+
+  test('that two users have swapped stays with both, by name in every run, until one row is emptied', async () => {
+    const [a, b] = [idAt(3), idAt(9)]
+    const before = await world.rows()
+    setEmail(a, `${b.toLowerCase()}@example.com`)
+    setEmail(b, `${a.toLowerCase()}@example.com`)
+    for (let times = 0; times < 2; times++) {
+      await expectRejected(await world.sync(), [a, b], /^refused by one_address \(23505\)$/)
+      const rows = await world.rows()
+      expect([rows.get(a), rows.get(b)]).toEqual([before.get(a), before.get(b)])
+    }
+    // No order of single writes can do it; a hand can.
+    await run(`update users set email = null where clerk_id = '${a}'`)
+    expect((await world.sync()).report).toMatchObject({ status: 'succeeded', counts: { updated: 2 } })
+    expect(await world.rows()).toEqual(world.wanted())
+  })
+
+  test('that two users have swapped lands at once where the constraint can wait for the end of the statement', async () => {
+    await run(
+      'drop index one_address; alter table users add constraint one_address unique (email) deferrable',
+    )
+    const [a, b] = [idAt(3), idAt(9)]
+    setEmail(a, `${b.toLowerCase()}@example.com`)
+    setEmail(b, `${a.toLowerCase()}@example.com`)
+    world.sandbox.users.create()
+    expect((await world.sync()).report).toMatchObject({
+      status: 'succeeded',
+      counts: { updated: 2, created: 1 },
+    })
+    expect(await world.rows()).toEqual(world.wanted())
+  })
+})
+
+describe('a foreign key', () => {
+  test.each([
+    ['at once', ''],
+    ['at the commit', 'deferrable initially deferred'],
+  ])('that refuses one deletion %s holds up no other', async (_when, deferrable) => {
+    await run(`create table orders (buyer text references users (clerk_id) ${deferrable});
+      insert into orders values ('${idAt(2)}')`)
+    for (const index of [0, 1, 2, 3, 4]) world.sandbox.users.delete(idAt(index))
+    const outcome = await world.sync()
+    await run('delete from orders')
+    expect(outcome.report.counts).toMatchObject({ deleted: 4, withheld: 0 })
+    expect(outcome.rejections).toEqual([
+      { clerkId: idAt(2), reason: 'deletion refused by orders_buyer_fkey (23503)' },
+    ])
+    expect(exitCodeOf(outcome, noFlags)).toBe(4)
+    const [left] = await world.database.sql`select count(*)::int from clerk_sync.tombstones`
+    expect(left).toEqual({ count: 4 })
+    expect((await world.sync()).report).toMatchObject({ status: 'succeeded', counts: { deleted: 1 } })
+    expect(await world.rows()).toEqual(world.wanted())
+  })
+})
+
+describe('one user by name', () => {
+  test.each([
+    ['a foreign key refuses the deletion', '', /^deletion refused by orders_buyer_fkey/],
+    [
+      'a trigger keeps the row',
+      `create function keep() returns trigger language plpgsql as $$ begin return null; end $$;
+        create trigger keep before delete on users for each row execute function keep();`,
+      /^the database keeps the row$/,
+    ],
+  ])('is rejected where %s', async (_what, ddl, reason) => {
+    await run(`${ddl} create table orders (buyer text references users (clerk_id));
+      insert into orders values ('${idAt(2)}')`)
+    world.sandbox.users.delete(idAt(2))
+    const outcome = await world.sync({ pass: 'user', userId: idAt(2) })
+    expect(outcome.report).toMatchObject({
+      status: 'partial',
+      error: null,
+      counts: { deleted: 0, rejected: 1 },
+    })
+    expect(outcome.rejections).toMatchObject([{ clerkId: idAt(2), reason: expect.stringMatching(reason) }])
+    expect((await world.rows()).has(idAt(2))).toBe(true)
+    await run('drop table orders; drop trigger if exists keep on users')
+    const again = await world.sync({ pass: 'user', userId: idAt(2) })
+    expect(again.report).toMatchObject({ status: 'succeeded', counts: { deleted: 1 } })
+    const [tombstone] = await world.database.sql`select clerk_id, run_id from clerk_sync.tombstones`
+    expect(tombstone).toEqual({ clerk_id: idAt(2), run_id: null })
+  })
+})
+
+describe('a column that must be given and has no default', () => {
+  beforeEach(() =>
+    run(
+      `alter table users add column plan text not null default 'x'; alter table users alter plan drop default`,
+    ),
+  )
+
+  test('is reported before the first page, and refuses the new users alone, by name', async () => {
+    const created = [world.sandbox.users.create().id, world.sandbox.users.create().id]
+    world.sandbox.users.update(idAt(2), { first_name: 'Changed' })
+    const outcome = await world.sync()
+    await expectRejected(outcome, created, /^refused by plan \(23502\)$/)
+    expect(outcome.report.counts).toMatchObject({ created: 0, updated: 1 })
+    expect(outcome.report.notes.join()).toContain('users.plan must be given and has no default')
+    const lines = outcome.log.split('\n')
+    const told = lines.findIndex((line) => line.includes('"column":"plan"'))
+    const rejected = lines.findIndex((line) => line.includes('user rejected'))
+    expect(told).toBeGreaterThanOrEqual(0)
+    expect(told).toBeLessThan(rejected)
+    await run(`alter table users alter plan set default 'free'`)
+    expect((await world.sync()).report).toMatchObject({
+      status: 'succeeded',
+      notes: [],
+      counts: { created: 2 },
+    })
+  })
+
+  test('is reported although Clerk could not be read, and by a dry run', async () => {
+    expect((await world.sync({ dryRun: true })).report.notes.join()).toContain('users.plan')
+    world.sandbox.faults.add({ endpoint: 'list', kind: 404, times: Number.POSITIVE_INFINITY })
+    const { report } = await world.sync()
+    expect(report).toMatchObject({ status: 'failed', counts: { seen: 0 } })
+    expect(report.notes.join()).toContain('users.plan')
+  })
+
+  test('refuses a hundred users by name, and ends the run at the next one', async () => {
+    for (let index = 0; index < 100; index++) world.sandbox.users.create()
+    world.sandbox.users.delete(idAt(0))
+    const hundred = await world.sync()
+    expect(hundred.report).toMatchObject({ status: 'partial', counts: { rejected: 100, deleted: 1 } })
+    world.sandbox.users.create()
+    world.sandbox.users.delete(idAt(1))
+    const outcome = await world.sync()
+    expect(outcome.report).toMatchObject({
+      status: 'failed',
+      error: { kind: 'constraint', message: 'plan refuses more than 100 users' },
+      counts: { created: 0, deleted: 0 },
+    })
+    expect(exitCodeOf(outcome, noFlags)).toBe(1)
+    expect((await world.rows()).has(idAt(1))).toBe(true)
+    const [ledger] = await world.database
+      .sql`select status, error->>'message' as message from clerk_sync.runs order by id desc limit 1`
+    expect(ledger).toEqual({ status: 'failed', message: 'plan refuses more than 100 users' })
+  })
+})
+
+describe('a check constraint', () => {
+  test('that refuses a user puts no address and no name into log, report or ledger', async () => {
+    await run(`alter table users add constraint no_plus check (email !~ '[+]')`)
+    const user = world.sandbox.users.create({
+      email_address: 'zaphod+secret@example.com',
+      first_name: 'Zaphod',
+    })
+    setEmail(idAt(2), 'marvin+secret@example.com')
+    const outcome = await world.sync()
+    await expectRejected(outcome, [user.id, idAt(2)], /^refused by no_plus \(23514\)$/)
+    const ledger = await world.database.sql`select to_jsonb(r)::text as run from clerk_sync.runs r`
+    const said = [
+      outcome.log,
+      JSON.stringify(outcome.report),
+      JSON.stringify(outcome.rejections),
+      ...ledger.map((row) => row.run),
+    ]
+    for (const text of said) {
+      expect(text).not.toMatch(/zaphod|marvin|secret@|failing row/i)
+    }
+  })
+})
+
+describe('a trigger', () => {
+  const trigger = (body: string, events = 'insert or update') =>
+    run(`create function guard() returns trigger language plpgsql as $$ begin ${body} end $$;
+      create trigger guard before ${events} on users for each row execute function guard()`)
+
+  test.each([
+    ['plainly', '', 'P0001'],
+    ['with a code of the app’s own', `using errcode = 'UE001'`, 'UE001'],
+  ])('that raises %s for one user rejects that one by name', async (_how, using, code) => {
+    await trigger(
+      `if new.name like 'Mallory%' then raise exception 'not %', new.email ${using}; end if; return new;`,
+    )
+    world.sandbox.users.update(idAt(2), { first_name: 'Mallory', last_name: 'X' })
+    world.sandbox.users.update(idAt(3), { first_name: 'Trent', last_name: 'X' })
+    const created = world.sandbox.users.create()
+    const outcome = await world.sync()
+    await expectRejected(outcome, [idAt(2)], new RegExp(`^refused by ${code} \\(${code}\\)$`))
+    expect(outcome.report.counts).toMatchObject({ updated: 1, created: 1 })
+    expect((await world.rows()).has(created.id)).toBe(true)
+  })
+
+  test('that raises on the deletion of one user holds up no other', async () => {
+    await trigger(`if old.clerk_id = '${idAt(2)}' then raise exception 'no'; end if; return old;`, 'delete')
+    for (const index of [1, 2, 3]) world.sandbox.users.delete(idAt(index))
+    const outcome = await world.sync()
+    expect(outcome.report.counts).toMatchObject({ deleted: 2 })
+    expect(outcome.rejections).toEqual([{ clerkId: idAt(2), reason: 'deletion refused by P0001 (P0001)' }])
+  })
+
+  test('that keeps a row from being deleted is not silent: rejected by name, no tombstone, in every run', async () => {
+    await trigger(`if old.clerk_id = '${idAt(2)}' then return null; end if; return old;`, 'delete')
+    for (const index of [1, 2, 3]) world.sandbox.users.delete(idAt(index))
+    for (const deleted of [2, 0]) {
+      const outcome = await world.sync()
+      expect(outcome.report).toMatchObject({
+        status: 'partial',
+        counts: { deleted, pending: 0, rejected: 1 },
+      })
+      expect(outcome.rejections).toEqual([{ clerkId: idAt(2), reason: 'the database keeps the row' }])
+    }
+    const stones = await world.database.sql`select clerk_id from clerk_sync.tombstones order by 1`
+    expect(stones.map((row) => row.clerk_id)).toEqual([idAt(1), idAt(3)].sort())
+  })
+
+  test('that swallows an insert, an update or a refresh is not silent either', async () => {
+    const created = world.sandbox.users.create()
+    const [updated, refreshed] = [idAt(2), idAt(3)]
+    await trigger(
+      `if new.clerk_id in ('${created.id}', '${updated}', '${refreshed}') then return null; end if; return new;`,
+    )
+    world.sandbox.users.update(updated, { first_name: 'Changed' })
+    world.sandbox.users.signIn(refreshed)
+    world.sandbox.users.update(idAt(4), { first_name: 'Changed' })
+    for (const done of [1, 0]) {
+      const outcome = await world.sync()
+      await expectRejected(outcome, [created.id, updated, refreshed], /^the database /)
+      expect(outcome.report.counts).toMatchObject({ created: 0, updated: done, refreshed: 0, pending: 0 })
+    }
+    await run('drop trigger guard on users')
+    expect((await world.sync()).report).toMatchObject({
+      status: 'succeeded',
+      counts: { created: 1, updated: 1, refreshed: 1 },
+    })
+    expect(await world.rows()).toEqual(world.wanted())
+  })
+})
+
+describe('a transaction of the app’s', () => {
+  test('that holds one row until the run has ended delays nobody else’s, and rejects that user by name', async () => {
+    const [held, leaving] = [idAt(2), idAt(5)]
+    world.sandbox.users.update(held, { first_name: 'Changed' })
+    world.sandbox.users.update(idAt(3), { first_name: 'Changed' })
+    world.sandbox.users.delete(leaving)
+    world.sandbox.users.delete(idAt(6))
+    const created = world.sandbox.users.create()
+    const app = world.database.connect()
+    await app`begin`
+    await app`select from users where clerk_id in (${held}, ${leaving}) for update`
+    const outcome = await world.sync()
+    await app`commit`
+    expect(outcome.report).toMatchObject({
+      status: 'partial',
+      counts: { created: 1, updated: 1, deleted: 1, rejected: 2, unchanged: count - 4 },
+    })
+    expect(outcome.rejections).toEqual([
+      { clerkId: leaving, reason: 'another transaction holds the row (55P03)' },
+      { clerkId: held, reason: 'another transaction holds the row (55P03)' },
+    ])
+    const [rows, wanted] = [await world.rows(), world.wanted()]
+    expect(rows.get(created.id)).toEqual(wanted.get(created.id))
+    expect(rows.get(idAt(3))).toEqual(wanted.get(idAt(3)))
+    expect(rows.has(idAt(6))).toBe(false)
+    expect((await world.sync()).report).toMatchObject({
+      status: 'succeeded',
+      counts: { updated: 1, deleted: 1 },
+    })
+    expect(await world.rows()).toEqual(wanted)
+  })
+
+  test('that ends while a row is waited for costs nobody a rejection', async () => {
+    world.sandbox.users.update(idAt(2), { first_name: 'Changed' })
+    world.sandbox.users.delete(idAt(5))
+    const app = world.database.connect()
+    await app`begin`
+    await app`select from users where clerk_id in (${idAt(2)}, ${idAt(5)}) for update`
+    const syncing = world.sync()
+    // The app lets go of the rows once it has been waited for.
+    for (let waiting = 0; waiting === 0; ) {
+      const [row] = await world.database.sql<{ count: number }[]>`
+        select count(*)::int from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`
+      waiting = row?.count ?? 0
+    }
+    await app`commit`
+    expect((await syncing).report).toMatchObject({
+      status: 'succeeded',
+      counts: { updated: 1, deleted: 1, rejected: 0 },
+    })
+    expect(await world.rows()).toEqual(world.wanted())
+  })
+})
+
+test('a run in which the app refuses a user writes that user’s row in no later run either, and no other', async () => {
+  await run(`alter table users add constraint no_plus check (email !~ '[+]')`)
+  setEmail(idAt(2), 'a+b@example.com')
+  await world.sync()
+  const before = await tableStatistics(world.database.sql)
+  const { report } = await world.sync()
+  expect(report).toMatchObject({
+    status: 'partial',
+    counts: { unchanged: count - 1, updated: 0, rejected: 1 },
+  })
+  const after = await tableStatistics(world.database.sql)
+  expect([after.inserted, after.deleted]).toEqual([before.inserted, before.deleted])
+})

@@ -1,0 +1,715 @@
+// What a webhook writes: each outcome, locks that are held too long, and a pass at the same time on the same user, with
+// the transactions held open at the worst moment.
+import type postgres from 'postgres'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
+import { type Database, openDatabase } from '../../src/db/database.ts'
+import type { DesiredUser } from '../../src/db/schema.ts'
+import { readShape, type Shape } from '../../src/db/shape.ts'
+import { createClock, type SandboxUser } from '../../src/dev/sandbox/server.ts'
+import { isSyncError } from '../../src/errors.ts'
+import { deliverDeletion, deliverUser } from '../../src/sync/delivery.ts'
+import { createTestDatabase, type TestDatabase } from '../support/database.ts'
+import { blocked, createdAt, newUserId, standing } from '../support/endpoint.ts'
+import { createWorld, type World } from '../support/world.ts'
+
+/** The receiving side: a pool of its own, as the worker has one beside the run's. */
+interface Receiver {
+  readonly database: Database
+  readonly shape: Shape
+  user(user: DesiredUser): ReturnType<typeof deliverUser>
+  deletion(id: string, policy?: 'sync' | 'upsert-only'): ReturnType<typeof deliverDeletion>
+}
+
+async function openReceiver(url: string): Promise<Receiver> {
+  const database = openDatabase(url)
+  const shape = await readShape(database.db)
+  return {
+    database,
+    shape,
+    user: (user) => deliverUser(database, shape, user),
+    deletion: (id, policy = 'sync') => deliverDeletion(database, id, policy),
+  }
+}
+
+const userOf = (clerkId: string, version: number, over: Partial<DesiredUser> = {}): DesiredUser => ({
+  clerkId,
+  values: { name: `V${version}`, email: `${clerkId.slice(-8).toLowerCase()}@example.com`, imageUrl: '' },
+  clerkCreatedAt: createdAt,
+  clerkUpdatedAt: createdAt + version,
+  ...over,
+})
+
+/** All of a row, with the transaction that wrote it. */
+async function look(sql: postgres.Sql, id: string) {
+  const [row] = await sql`
+    select name, (extract(epoch from clerk_created_at) * 1000)::float8 as "clerkCreatedAt",
+      (extract(epoch from clerk_updated_at) * 1000)::float8 as "clerkUpdatedAt", created_at::text, updated_at::text,
+      xmin::text, xmax::text from users where clerk_id = ${id}`
+  return row
+}
+
+describe('a delivery', () => {
+  let db: TestDatabase
+  let receiver: Receiver
+
+  beforeAll(async () => {
+    db = await createTestDatabase()
+    receiver = await openReceiver(db.url)
+  })
+  afterAll(async () => {
+    await receiver.database.close()
+    await db.drop()
+  })
+
+  test('creates, updates, refreshes, and writes nothing for a version that the row has', async () => {
+    const id = newUserId()
+    expect(await receiver.user(userOf(id, 0))).toBe('created')
+    expect(await receiver.user(userOf(id, 5))).toBe('updated')
+    const updated = await look(db.sql, id)
+    expect(updated).toMatchObject({ name: 'V5', clerkUpdatedAt: createdAt + 5 })
+
+    expect(await receiver.user({ ...userOf(id, 9), values: userOf(id, 5).values })).toBe('refreshed')
+    const refreshed = await look(db.sql, id)
+    expect(refreshed).toMatchObject({ name: 'V5', clerkUpdatedAt: createdAt + 9, updated_at: updated?.updated_at })
+
+    for (const version of [0, 5, 8, 9]) {
+      expect(await receiver.user(userOf(id, version))).toBe('stale')
+    }
+    // Equal version, other values: only a pass, which has read the user just now, may decide that.
+    const rival = { ...userOf(id, 9), values: { ...userOf(id, 9).values, name: 'Rival' } }
+    expect(await receiver.user(rival)).toBe('stale')
+    expect(await look(db.sql, id)).toEqual(refreshed)
+  })
+
+  test('follows a creation time that was changed', async () => {
+    const id = newUserId()
+    await receiver.user(userOf(id, 0))
+    const moved = { ...userOf(id, 1), values: userOf(id, 0).values, clerkCreatedAt: 40_000_000_000 }
+    expect(await receiver.user(moved)).toBe('refreshed')
+    expect(await look(db.sql, id)).toMatchObject({ clerkCreatedAt: 40_000_000_000 })
+  })
+
+  test('of any version is newer than an adopted row, which has none', async () => {
+    const id = newUserId()
+    await db.sql`insert into users (clerk_id, name, image_url) values (${id}, 'Adopted', '')`
+    expect(await receiver.user(userOf(id, 0))).toBe('updated')
+    expect(await look(db.sql, id)).toMatchObject({ name: 'V0', clerkUpdatedAt: createdAt })
+  })
+
+  test('of a deletion takes a row of any version, also of the future and of none', async () => {
+    const ids = [newUserId(), newUserId(), newUserId()] as const
+    await receiver.user(userOf(ids[0], 0))
+    await receiver.user(userOf(ids[1], 0, { clerkUpdatedAt: Date.parse('9999-12-31T23:59:59.999Z') }))
+    await db.sql`insert into users (clerk_id, name, image_url) values (${ids[2]}, 'Adopted', '')`
+    for (const id of ids) {
+      expect(await receiver.deletion(id)).toBe('deleted')
+      expect(await standing(db.sql, id)).toEqual({ name: null, tombstone: true })
+      expect(await receiver.deletion(id)).toBe('absent')
+    }
+  })
+
+  test('of a deletion that comes first leaves a tombstone, which keeps creation and updates out', async () => {
+    const id = newUserId()
+    expect(await receiver.deletion(id)).toBe('absent')
+    for (const version of [0, 1, 86_400_000]) {
+      expect(await receiver.user(userOf(id, version))).toBe('stale')
+    }
+    expect(await standing(db.sql, id)).toEqual({ name: null, tombstone: true })
+  })
+
+  test.each(['27 hours', '29 days'])('repeated %s after the deletion changes nothing', async (age) => {
+    const id = newUserId()
+    await receiver.user(userOf(id, 0))
+    await receiver.deletion(id)
+    await db.sql`
+      update clerk_sync.tombstones set deleted_at = deleted_at - ${age}::interval where clerk_id = ${id}`
+    const [tombstone] = await db.sql`select t::text, xmin::text from clerk_sync.tombstones t where clerk_id = ${id}`
+    for (const version of [0, 1, 10 * 86_400_000]) {
+      expect(await receiver.user(userOf(id, version))).toBe('stale')
+    }
+    const after = await db.sql`select t::text, xmin::text from clerk_sync.tombstones t where clerk_id = ${id}`
+    expect([...after]).toEqual([tombstone])
+    expect(await standing(db.sql, id)).toEqual({ name: null, tombstone: true })
+  })
+
+  test('of a deletion renews the tombstone, and takes it off the guard’s account', async () => {
+    const id = newUserId()
+    await db.sql`
+      insert into clerk_sync.tombstones (clerk_id, deleted_at, run_id) values (${id}, now() - interval '20 days', 7)`
+    expect(await receiver.deletion(id)).toBe('absent')
+    const [tombstone] = await db.sql`
+      select run_id, deleted_at > now() - interval '1 minute' as young from clerk_sync.tombstones where clerk_id = ${id}`
+    expect(tombstone).toEqual({ run_id: null, young: true })
+  })
+
+  test('of a deletion keeps row and late news as they are under upsert-only', async () => {
+    const id = newUserId()
+    await receiver.user(userOf(id, 1))
+    const row = await look(db.sql, id)
+    expect(await receiver.deletion(id, 'upsert-only')).toBe('kept')
+    expect(await look(db.sql, id)).toEqual(row)
+    expect(await standing(db.sql, id)).toEqual({ name: 'V1', tombstone: false })
+  })
+
+  test('of a row that was deleted by the app’s own hand does not fail, and a later one brings it back', async () => {
+    const id = newUserId()
+    await receiver.user(userOf(id, 0))
+    await db.sql`delete from users where clerk_id = ${id}`
+    expect(await receiver.user(userOf(id, 0))).toBe('created')
+  })
+})
+
+describe('what the app’s schema refuses', () => {
+  let db: TestDatabase
+  let receiver: Receiver
+
+  beforeAll(async () => {
+    db = await createTestDatabase()
+    receiver = await openReceiver(db.url)
+    await db.sql.unsafe(`
+      create unique index users_email_key on users (email);
+      create index users_name_idx on users (name);
+      alter table users add constraint short_pictures check (length(image_url) < 100);
+      create table orders (id int primary key, clerk_id text references users (clerk_id));`)
+  })
+  afterAll(async () => {
+    await receiver.database.close()
+    await db.drop()
+  })
+
+  const refusals = [
+    { why: 'a taken address', values: { name: 'N', email: 'taken@example.com', imageUrl: '' } },
+    { why: 'a check', values: { name: 'N', email: null, imageUrl: 'x'.repeat(100) } },
+    { why: 'the size of an index', values: { name: noise(20_000), email: null, imageUrl: '' } },
+  ]
+
+  test.each(refusals)('is refused for good: $why; neither a new row nor a change is written', async ({ values }) => {
+    const [owner, fresh, old] = [newUserId(), newUserId(), newUserId()]
+    await db.sql`delete from users where email = 'taken@example.com'`
+    await receiver.user({ ...userOf(owner, 0), values: { name: 'Owner', email: 'taken@example.com', imageUrl: '' } })
+    await receiver.user(userOf(old, 0))
+    expect(await receiver.user({ ...userOf(fresh, 0), values })).toBe('refused')
+    expect(await receiver.user({ ...userOf(old, 7), values })).toBe('refused')
+    expect(await standing(db.sql, fresh)).toEqual({ name: null, tombstone: false })
+    expect(await standing(db.sql, old)).toEqual({ name: 'V0', tombstone: false })
+  })
+
+  test('is refused for good: a row that others refer to; it stays, and leaves no tombstone', async () => {
+    const id = newUserId()
+    await receiver.user(userOf(id, 0))
+    await db.sql`insert into orders values (1, ${id})`
+    expect(await receiver.deletion(id)).toBe('refused')
+    expect(await standing(db.sql, id)).toEqual({ name: 'V0', tombstone: false })
+  })
+})
+
+/** Text that does not compress: an index refuses it for its length. */
+function noise(length: number): string {
+  let state = 1
+  return Array.from({ length }, () => {
+    state = (state * 48271) % 2147483647
+    return String.fromCharCode(33 + (state % 90))
+  }).join('')
+}
+
+describe.concurrent('a lock that is held too long', () => {
+  const gone = newUserId()
+  const there = newUserId()
+  /** What the app, or another process of ours, holds; and whom it keeps from being written. */
+  const holders = [
+    { what: 'the whole table', statement: 'lock table users in access exclusive mode', blocks: ['create', 'update', 'delete'] },
+    { what: 'the row', statement: `select from users where clerk_id = '${there}' for update`, blocks: ['update', 'delete'] },
+    { what: 'the fence', statement: 'select pg_advisory_xact_lock(7163371136806975352)', blocks: ['create', 'delete'] },
+    { what: 'the fence, shared', statement: 'select pg_advisory_xact_lock_shared(7163371136806975352)', blocks: ['delete'] },
+  ]
+
+  test.for(holders)('$what: the delivery fails as transient within ten seconds, and lands once it is free', async ({ statement, blocks }, { expect, onTestFinished }) => {
+    const db = await createTestDatabase()
+    const receiver = await openReceiver(db.url)
+    onTestFinished(async () => {
+      await receiver.database.close(0)
+      await db.drop()
+    })
+    await receiver.user(userOf(there, 0))
+    const app = db.connect()
+    await app.unsafe(`begin; ${statement}`)
+    const deliveries: Record<string, () => Promise<string>> = {
+      create: () => receiver.user(userOf(gone, 0)),
+      update: () => receiver.user(userOf(there, 1)),
+      delete: () => receiver.deletion(there),
+    }
+    const started = performance.now()
+    const failures = blocks.map(async (kind) => {
+      const error = await within(10_000, deliveries[kind]?.() ?? Promise.resolve('none')).catch((thrown) => thrown)
+      expect(isSyncError(error, 'transient'), `${kind}: ${error}`).toBe(true)
+    })
+    await Promise.all(failures)
+    expect(performance.now() - started).toBeGreaterThan(1900)
+    await app`commit`
+    const rows = await db.sql`select name from users`
+    expect([...rows]).toEqual([{ name: 'V0' }])
+    expect(await deliveries.create?.()).toBe('created')
+    expect(await deliveries.update?.()).toBe('updated')
+    expect(await deliveries.delete?.()).toBe('deleted')
+  })
+})
+
+async function within<T>(milliseconds: number, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(new Error(`not within ${milliseconds} ms`)), milliseconds)
+  })
+  return Promise.race([work, late]).finally(() => clearTimeout(timer))
+}
+
+const minuteMs = 60_000
+const hourMs = 60 * minuteMs
+
+describe('a delivery and a pass at the same time', () => {
+  let world: World
+  let receiver: Receiver
+  let gate: postgres.Sql
+
+  beforeAll(async () => {
+    world = await createWorld({ clock: createClock({ at: Date.UTC(2026, 5, 1), frozen: true }) })
+    receiver = await openReceiver(world.database.url)
+    gate = world.database.connect()
+    // A write that is named here waits with its transaction open, after it is done.
+    await world.database.sql.unsafe(`
+      create table gated (clerk_id text, write text);
+      create function wait_at_gate() returns trigger language plpgsql as $$
+        begin
+          if exists (select from gated where clerk_id = coalesce(new.clerk_id, old.clerk_id)
+              and write = tg_op || ' ' || tg_table_name) then
+            perform pg_advisory_xact_lock_shared(77);
+          end if;
+          return null;
+        end $$;
+      create trigger gate after insert or update or delete on users
+        for each row execute function wait_at_gate();
+      create trigger gate after insert or update on clerk_sync.tombstones
+        for each row execute function wait_at_gate();`)
+    for (let index = 0; index < 5; index++) world.sandbox.users.create()
+    world.sandbox.clock.advance(hourMs)
+    await world.sync()
+  })
+  afterAll(async () => {
+    await receiver.database.close()
+    await world.close()
+  })
+
+  type GatedWrite = 'INSERT users' | 'UPDATE users' | 'DELETE users' | 'INSERT tombstones'
+
+  /**
+   * Runs `first` until that write of that user's is done and not committed, then `second` until it waits for `first`, or
+   * to its end if it `passes`; then lets both go on.
+   */
+  async function overlap<A, B>(
+    write: GatedWrite,
+    { id }: { id: string },
+    first: () => Promise<A>,
+    second: () => Promise<B>,
+    passes = false,
+  ): Promise<[A, B]> {
+    await gate`insert into gated values (${id}, ${write})`
+    await gate`select pg_advisory_lock(77)`
+    const open = async () => {
+      await gate`delete from gated`
+      await gate`select pg_advisory_unlock_all()`
+    }
+    try {
+      const one = first()
+      one.catch(() => {})
+      await blocked(world.database.sql, 1)
+      const other = second()
+      other.catch(() => {})
+      if (passes) await other
+      else await blocked(world.database.sql, 2)
+      await open()
+      return [await one, await other]
+    } finally {
+      await open()
+    }
+  }
+
+  /** A user of an hour ago with a row. */
+  async function createKnownUser(): Promise<SandboxUser> {
+    const user = world.sandbox.users.create({ first_name: 'Old' })
+    world.sandbox.clock.advance(hourMs)
+    expect(await receiver.user(desired(user))).toBe('created')
+    return user
+  }
+
+  /** News of a moment ago, which listings do not show yet. */
+  function rename(user: SandboxUser): SandboxUser {
+    world.sandbox.listingLagMs = minuteMs
+    world.sandbox.clock.advance(1000)
+    return world.sandbox.users.update(user.id, { first_name: 'New' })
+  }
+
+  /** Deletes the user in Clerk, where listings still show it. */
+  function leave(user: SandboxUser): void {
+    world.sandbox.listingLagMs = minuteMs
+    world.sandbox.clock.advance(1000)
+    world.sandbox.users.delete(user.id)
+  }
+
+  const desired = (user: SandboxUser): DesiredUser => ({
+    clerkId: user.id,
+    values: {
+      name: user.first_name ?? '',
+      email: user.email_addresses[0]?.email_address ?? null,
+      imageUrl: user.image_url ?? '',
+    },
+    clerkCreatedAt: user.created_at,
+    clerkUpdatedAt: user.updated_at,
+  })
+  const stand = (id: string) => standing(world.database.sql, id)
+  const gone = { name: null, tombstone: true }
+
+  /** An hour later, after one pass, the table is what Clerk has, and both kinds of pass find nothing to do. */
+  async function expectPeace(): Promise<void> {
+    world.sandbox.listingLagMs = 0
+    world.sandbox.clock.advance(hourMs)
+    await world.database.sql`update clerk_sync.tombstones set deleted_at = deleted_at - interval '1 hour'`
+    await world.sync()
+    expect(await world.rows()).toEqual(world.wanted())
+    for (const pass of ['incremental', 'full'] as const) {
+      const { report } = await world.sync({ pass })
+      expect(report).toMatchObject({ status: 'succeeded', pass })
+      const { seen, unchanged, ...changes } = report.counts
+      expect(changes).toEqual({ created: 0, updated: 0, refreshed: 0, deleted: 0, pending: 0, withheld: 0, rejected: 0 })
+    }
+  }
+
+  test('a deletion under way keeps out the user on a page that was read before it', async () => {
+    const user = world.sandbox.users.create()
+    world.sandbox.clock.advance(hourMs)
+    leave(user)
+    // When the pass looks for tombstones, this one is not committed: only the fence stands between.
+    const [outcome, { report }] = await overlap(
+      'INSERT tombstones',
+      user,
+      () => receiver.deletion(user.id),
+      () => world.sync(),
+    )
+    expect(outcome).toBe('absent')
+    expect(report.counts).toMatchObject({ created: 0, pending: 1 })
+    expect(await stand(user.id)).toEqual(gone)
+    await expectPeace()
+  })
+
+  test('a deletion waits for the pass that is just putting the user in, and takes it out again', async () => {
+    const user = world.sandbox.users.create()
+    world.sandbox.clock.advance(hourMs)
+    leave(user)
+    const [{ report }, outcome] = await overlap(
+      'INSERT users',
+      user,
+      () => world.sync(),
+      () => receiver.deletion(user.id),
+    )
+    expect(report.counts.created).toBe(1)
+    expect(outcome).toBe('deleted')
+    expect(await stand(user.id)).toEqual(gone)
+    await expectPeace()
+  })
+
+  test('a pass that changes a row which is just being deleted does not put it back', async () => {
+    const user = await createKnownUser()
+    // The listing has other values than the row, so the pass plans an update.
+    await world.database.sql`update users set name = 'Bent' where clerk_id = ${user.id}`
+    leave(user)
+    const [outcome, { report }] = await overlap(
+      'DELETE users',
+      user,
+      () => receiver.deletion(user.id),
+      () => world.sync(),
+    )
+    expect(outcome).toBe('deleted')
+    expect(report.counts).toMatchObject({ created: 0, updated: 0 })
+    expect(await stand(user.id)).toEqual(gone)
+    await expectPeace()
+  })
+
+  test('a deletion takes a row that a pass is just changing', async () => {
+    const user = await createKnownUser()
+    await world.database.sql`update users set name = 'Bent' where clerk_id = ${user.id}`
+    leave(user)
+    const [{ report }, outcome] = await overlap(
+      'UPDATE users',
+      user,
+      () => world.sync(),
+      () => receiver.deletion(user.id),
+    )
+    expect(report.counts.updated).toBe(1)
+    expect(outcome).toBe('deleted')
+    expect(await stand(user.id)).toEqual(gone)
+    await expectPeace()
+  })
+
+  test('a newer version under way wins over the page that waits for the row', async () => {
+    const user = await createKnownUser()
+    await world.database.sql`update users set name = 'Bent', clerk_updated_at = clerk_updated_at - interval '1 second'
+      where clerk_id = ${user.id}`
+    const news = rename(user)
+    const [outcome, { report }] = await overlap(
+      'UPDATE users',
+      user,
+      () => receiver.user(desired(news)),
+      () => world.sync(),
+    )
+    expect(outcome).toBe('updated')
+    expect(report.counts).toMatchObject({ updated: 0, pending: 1 })
+    expect(await stand(user.id)).toMatchObject({ name: 'New' })
+    await expectPeace()
+  })
+
+  test('a newer version waits for the page that is just written, and wins', async () => {
+    const user = await createKnownUser()
+    await world.database.sql`update users set name = 'Bent' where clerk_id = ${user.id}`
+    const news = rename(user)
+    const [{ report }, outcome] = await overlap(
+      'UPDATE users',
+      user,
+      () => world.sync(),
+      () => receiver.user(desired(news)),
+    )
+    expect(report.counts.updated).toBe(1)
+    expect(outcome).toBe('updated')
+    expect(await stand(user.id)).toMatchObject({ name: 'New' })
+    await expectPeace()
+  })
+
+  test('a newer version that is just put in wins over the page that puts the user in as well', async () => {
+    const user = world.sandbox.users.create({ first_name: 'Old' })
+    world.sandbox.clock.advance(hourMs)
+    const news = rename(user)
+    const [outcome, { report }] = await overlap(
+      'INSERT users',
+      user,
+      () => receiver.user(desired(news)),
+      () => world.sync(),
+    )
+    expect(outcome).toBe('created')
+    expect(report.counts).toMatchObject({ created: 0, pending: 1 })
+    expect(await stand(user.id)).toMatchObject({ name: 'New' })
+    await expectPeace()
+  })
+
+  test('a newer version waits for the page that is just putting the user in, and wins', async () => {
+    const user = world.sandbox.users.create({ first_name: 'Old' })
+    world.sandbox.clock.advance(hourMs)
+    const news = rename(user)
+    const [{ report }, outcome] = await overlap(
+      'INSERT users',
+      user,
+      () => world.sync(),
+      () => receiver.user(desired(news)),
+    )
+    expect(report.counts.created).toBe(1)
+    expect(outcome).toBe('updated')
+    expect(await stand(user.id)).toMatchObject({ name: 'New' })
+    await expectPeace()
+  })
+
+  test('late news of a user whom a pass is just deleting finds no row and brings none', async () => {
+    const user = await createKnownUser()
+    world.sandbox.users.delete(user.id)
+    world.sandbox.clock.advance(hourMs)
+    const late = { ...user, first_name: 'Late', updated_at: user.updated_at + 1 }
+    const [{ report }, outcome] = await overlap(
+      'DELETE users',
+      user,
+      () => world.sync(),
+      () => receiver.user(desired(late)),
+    )
+    expect(report.counts.deleted).toBe(1)
+    expect(outcome).toBe('stale')
+    expect(await stand(user.id)).toEqual(gone)
+    await expectPeace()
+  })
+
+  test('late news that is just written spares the row from the pass, which has judged another version, until the next', async () => {
+    const user = await createKnownUser()
+    world.sandbox.users.delete(user.id)
+    world.sandbox.clock.advance(hourMs)
+    const late = { ...user, first_name: 'Late', updated_at: user.updated_at + 1 }
+    const [outcome, { report }] = await overlap(
+      'UPDATE users',
+      user,
+      () => receiver.user(desired(late)),
+      () => world.sync(),
+    )
+    expect(outcome).toBe('updated')
+    expect(report.counts).toMatchObject({ deleted: 0, pending: 1 })
+    expect(await stand(user.id)).toMatchObject({ name: 'Late' })
+    await expectPeace()
+    expect(await stand(user.id)).toEqual(gone)
+  })
+
+  test('two versions at once leave the newer, whichever begins', async () => {
+    for (const order of ['older first', 'newer first']) {
+      for (const write of ['INSERT users', 'UPDATE users'] as const) {
+        const id = newUserId()
+        if (write === 'UPDATE users') await receiver.user(userOf(id, 0))
+        const versions = order === 'older first' ? ([1, 2] as const) : ([2, 1] as const)
+        await overlap(
+          write,
+          { id },
+          () => receiver.user(userOf(id, versions[0])),
+          () => receiver.user(userOf(id, versions[1])),
+        )
+        expect(await stand(id), `${order}, ${write}`).toEqual({ name: 'V2', tombstone: false })
+        await world.database.sql`delete from users where clerk_id = ${id}`
+      }
+    }
+  })
+
+  test('a creation and a deletion at once leave no row, whichever begins', async () => {
+    const [one, two] = [newUserId(), newUserId()]
+    const deletedFirst = await overlap(
+      'INSERT tombstones',
+      { id: one },
+      () => receiver.deletion(one),
+      () => receiver.user(userOf(one, 0)),
+    )
+    const createdFirst = await overlap(
+      'INSERT users',
+      { id: two },
+      () => receiver.user(userOf(two, 0)),
+      () => receiver.deletion(two),
+    )
+    expect([deletedFirst, createdFirst]).toEqual([
+      ['absent', 'stale'],
+      ['created', 'deleted'],
+    ])
+    for (const id of [one, two]) expect(await stand(id)).toEqual(gone)
+  })
+
+  test('a creation does not wait for another creation, nor an update for a deletion of somebody else', async () => {
+    const [held, other, known] = [newUserId(), newUserId(), newUserId()]
+    await receiver.user(userOf(known, 0))
+    const creations = await overlap(
+      'INSERT users',
+      { id: held },
+      () => receiver.user(userOf(held, 0)),
+      () => receiver.user(userOf(other, 0)),
+      true,
+    )
+    const mixed = await overlap(
+      'DELETE users',
+      { id: held },
+      () => receiver.deletion(held),
+      () => receiver.user(userOf(known, 1)),
+      true,
+    )
+    expect([...creations, ...mixed]).toEqual(['created', 'created', 'deleted', 'updated'])
+    for (const id of [other, known]) await receiver.deletion(id)
+  })
+
+  test('a listing that lags behind a deletion puts nobody back within the grace, and later it no longer lags', async () => {
+    const [known, fresh] = [await createKnownUser(), world.sandbox.users.create()]
+    world.sandbox.clock.advance(hourMs)
+    for (const user of [known, fresh]) {
+      leave(user)
+      await receiver.deletion(user.id)
+    }
+    const { report } = await world.sync()
+    expect(report.counts).toMatchObject({ created: 0, pending: 2 })
+    for (const { id } of [known, fresh]) expect(await stand(id)).toEqual(gone)
+    await expectPeace()
+    for (const { id } of [known, fresh]) expect(await stand(id)).toEqual(gone)
+  })
+
+  test('only a pass lifts a tombstone, after the grace, when the listing has the user; then deliveries land again', async () => {
+    const user = await createKnownUser()
+    await receiver.deletion(user.id)
+    expect(await receiver.user(desired(user))).toBe('stale')
+    const young = await world.sync()
+    expect(young.report.counts).toMatchObject({ created: 0, pending: 1 })
+    await world.database.sql`
+      update clerk_sync.tombstones set deleted_at = deleted_at - interval '27 hours' where clerk_id = ${user.id}`
+    expect(await receiver.user(desired(user))).toBe('stale')
+    expect(await stand(user.id)).toEqual(gone)
+    const old = await world.sync()
+    expect(old.report.counts).toMatchObject({ created: 1, pending: 0 })
+    expect(await stand(user.id)).toEqual({ name: 'Old', tombstone: false })
+    const news = rename(user)
+    expect(await receiver.user(desired(news))).toBe('updated')
+    await expectPeace()
+  })
+})
+
+test('a pass of many pages, with deliveries between every two of its requests, ends as Clerk is', async () => {
+  const clock = createClock({ at: Date.UTC(2026, 5, 1), frozen: true })
+  const world = await createWorld({ clock })
+  const receiver = await openReceiver(world.database.url)
+  onTestFinished(async () => {
+    await receiver.database.close()
+    await world.close()
+  })
+  const { users } = world.sandbox
+  for (let index = 0; index < 200; index++) {
+    users.create({ first_name: 'Old' })
+    clock.advance(1000)
+  }
+  clock.advance(hourMs)
+  await world.sync()
+  // Half of the rows are missing, so that the pass creates as well as compares.
+  await world.database.sql`delete from users where ctid in (select ctid from users order by clerk_id limit 100)`
+  // A listing shows what was three seconds ago; every delivery below is newer news than the page.
+  world.sandbox.listingLagMs = 3000
+
+  const outcomes: Record<string, number> = {}
+  const note = (outcome: string) => {
+    outcomes[outcome] = (outcomes[outcome] ?? 0) + 1
+  }
+  const desired = (user: SandboxUser): DesiredUser => ({
+    clerkId: user.id,
+    values: {
+      name: user.first_name ?? '',
+      email: user.email_addresses[0]?.email_address ?? null,
+      imageUrl: user.image_url ?? '',
+    },
+    clerkCreatedAt: user.created_at,
+    clerkUpdatedAt: user.updated_at,
+  })
+  let request = 0
+  world.sandbox.onRequest = async () => {
+    request++
+    clock.advance(400)
+    // Users before, on and after the page in hand.
+    const everybody = users.all()
+    for (const share of [0.1, 0.5, 0.9]) {
+      const place = Math.floor(everybody.length * share)
+      const [leaving, renamed] = [everybody[place], everybody[place + 1]]
+      if (leaving === undefined || renamed === undefined) continue
+      const before = users.get(renamed.id)
+      users.delete(leaving.id)
+      note(await receiver.deletion(leaving.id))
+      note(await receiver.user(desired(users.update(renamed.id, { first_name: `New${request}` }))))
+      // The same again, out of order.
+      note(await receiver.user(desired(leaving)))
+      if (before !== undefined) note(await receiver.user(desired(before)))
+    }
+    note(await receiver.user(desired(users.create({ first_name: 'Fresh' }))))
+  }
+  const { report } = await world.sync({ pageSize: 20, approveDeletes: 0 })
+  world.sandbox.onRequest = undefined
+  expect(request).toBeGreaterThan(10)
+  expect(outcomes).toMatchObject({ stale: expect.any(Number), deleted: expect.any(Number), absent: expect.any(Number) })
+  expect(report.error).toBeNull()
+  expect(report.counts.deleted).toBe(0)
+
+  // Already now nobody is there who has been deleted, and no row is older than the news delivered.
+  const wanted = world.wanted()
+  for (const [id, row] of await world.rows()) {
+    expect(wanted.has(id)).toBe(true)
+    if (row.name.startsWith('New')) expect(row).toEqual(wanted.get(id))
+  }
+  clock.advance(hourMs)
+  await world.database.sql`update clerk_sync.tombstones set deleted_at = deleted_at - interval '1 hour'`
+  await world.sync()
+  expect(await world.rows()).toEqual(world.wanted())
+})
