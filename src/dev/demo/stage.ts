@@ -15,6 +15,7 @@ import { exitCodeOf, summaryOf } from '../../sync/report.ts'
 import { type EmbeddedPostgres, openEmbeddedPostgres } from '../embedded-postgres.ts'
 import { seedUsers } from '../sandbox/seed.ts'
 import { type Sandbox, startSandbox } from '../sandbox/server.ts'
+import { type Endpoint, openEndpoint } from './endpoint.ts'
 import { compareTable, readWrites, type Writes } from './table.ts'
 
 /** Half of what a production instance allows, the share that a live key gets by itself. A test key would get 50. */
@@ -43,6 +44,8 @@ export interface Stage {
   checkTable(): Promise<void>
   /** `npm run sync` with these flags, against this sandbox or another one. */
   sync(flags?: Partial<RunFlags>, clerk?: Sandbox): Promise<Played>
+  /** The worker's webhook endpoint; the step closes it. */
+  endpoint(): Promise<Endpoint>
   /** What Postgres counted for `users` so far. */
   writes(): Promise<Writes>
   /** The last words. Gives the exit code. */
@@ -141,6 +144,7 @@ function stageOf({ stop, folder, clerk, postgres, look, close }: Parts): Stage {
           folder,
         ),
       ),
+    endpoint: () => openEndpoint(look, clerk),
     writes: () => readWrites(look.db),
     conclude() {
       const seconds = ((performance.now() - startedAt) / 1000).toFixed(0)
@@ -187,8 +191,9 @@ async function play(
   }
 }
 
-function commandOf({ dryRun, approveDeletes }: RunFlags): string {
+function commandOf({ incremental, dryRun, approveDeletes }: RunFlags): string {
   const flags = [
+    ...(incremental ? ['--incremental'] : []),
     ...(dryRun ? ['--dry-run'] : []),
     ...(approveDeletes === undefined ? [] : [`--approve-deletes ${approveDeletes}`]),
   ]
