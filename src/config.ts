@@ -154,7 +154,9 @@ export function loadTunnel(
     )
   }
   if (checked.success && domain === undefined) {
-    problems.push('NGROK_DOMAIN: is not set. Copy your static domain from https://dashboard.ngrok.com/domains.')
+    problems.push(
+      'NGROK_DOMAIN: is not set. Copy your static domain from https://dashboard.ngrok.com/domains.',
+    )
   }
   if (authtoken === undefined || domain === undefined || port === undefined || problems.length > 0) {
     throw configurationError(problems)

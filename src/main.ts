@@ -57,6 +57,8 @@ program
     const config = loadConfig()
     const output = createOutput({ json: false, logLevel: config.logLevel, isService: true })
     await workerCommand(config, output)
+    // A connection that is still being made would hold the process until it times out.
+    process.exit(0)
   })
 
 program

@@ -26,9 +26,8 @@ export type ReadUser =
 /** A user of a list answer whose id at least can be read. */
 export type ReadableUser = Exclude<ReadUser, { kind: 'unreadable' }>
 
-/** `user_` and letters or digits: whatever else a row's `clerk_id` holds is not ours. Also a Postgres regular expression. */
-export const clerkIdPattern = '^user_[A-Za-z0-9]+$'
-const clerkId = new RegExp(clerkIdPattern)
+/** Whatever else a row's `clerk_id` holds is not ours; db/users.ts says the same to Postgres. */
+const clerkId = /^user_[A-Za-z0-9]+$/
 
 /** Year 1 to year 9999: what both JavaScript's ISO form and Postgres write the same way. */
 const earliestMs = Date.parse('0001-01-01T00:00:00.000Z')

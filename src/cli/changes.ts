@@ -1,5 +1,5 @@
 // How a dry run shows a change: column by column, values masked unless the operator asks to see them.
-import { syncedKeys, users } from '../db/schema.ts'
+import { users } from '../db/schema.ts'
 import type { ShownChange } from '../sync/pass.ts'
 import { changedKeys } from '../sync/plan.ts'
 
@@ -35,9 +35,6 @@ export function changeLine(shown: ShownChange, showValues: boolean): string {
 export function clerkIdOf(shown: ShownChange): string {
   return shown.kind === 'delete' ? shown.clerkId : shown.change.write.clerkId
 }
-
-/** All synced columns, for the help text. */
-export const shownColumns = syncedKeys.map((key) => users[key].name)
 
 function shownValue(value: string | null, showValues: boolean): string {
   if (value === null) return 'null'

@@ -20,6 +20,10 @@ export interface Output {
 /** The output of one command. A service has no summary: on a terminal too its log is all there is. */
 export function createOutput(options: { json: boolean; logLevel: string; isService?: boolean }): Output {
   const isTerminal = !options.json && process.stdout.isTTY === true
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    // Whoever was to read has gone, as in `| head`: a run under way is still to end in good order.
+    if (error.code !== 'EPIPE') throw error
+  })
   return {
     isTerminal,
     // On a terminal the summary says what the log's info lines say.

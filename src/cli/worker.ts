@@ -1,7 +1,8 @@
 // `worker`: the service that `npm start` runs. It ends with 0 after a signal.
 import { createClerkClient } from '../clerk/api.ts'
 import type { Config } from '../config.ts'
-import { logOutcome } from '../sync/reconcile.ts'
+import { logOutcome, type RunOutcome } from '../sync/reconcile.ts'
+import type { ScheduledRun } from '../worker/schedules.ts'
 import { runWorker } from '../worker/worker.ts'
 import { type Output, sayEmbedded } from './output.ts'
 import { runOnce } from './run.ts'
@@ -43,31 +44,33 @@ async function serve(config: Config, { log }: Output, target: Target, signal: Ab
     webhookSecret: config.clerk.webhookSecret,
     database: target.open({ connections: webhookConnections, applicationName: 'clerk-sync worker' }),
     clerk: () => createClerkClient({ ...config.clerk, signal }),
-    async run({ pass, trigger, tick }) {
-      const following = follow(signal)
-      const flags = {
-        incremental: pass === 'incremental',
-        user: undefined,
-        dryRun: false,
-        approveDeletes: undefined,
-        acceptInstance: undefined,
-      }
-      const surroundings = {
-        target,
-        log,
-        trigger,
-        tick,
-        stop: following.stop,
-        onProgress() {},
-        onChange() {},
-      }
-      const outcome = await runOnce(config, flags, surroundings).finally(following.end)
-      logOutcome(log, outcome)
-      return outcome
-    },
+    run: runsOf(config, target, log, signal),
     log,
     signal,
   })
+}
+
+/** The runs of a worker's life, each over connections of its own and with a line in the log. */
+export function runsOf(
+  config: Config,
+  target: Target,
+  log: Output['log'],
+  signal: AbortSignal,
+): (asked: ScheduledRun) => Promise<RunOutcome> {
+  return async ({ pass, trigger, tick }) => {
+    const following = follow(signal)
+    const flags = {
+      incremental: pass === 'incremental',
+      user: undefined,
+      dryRun: false,
+      approveDeletes: undefined,
+      acceptInstance: undefined,
+    }
+    const surroundings = { target, log, trigger, tick, stop: following.stop, onProgress() {}, onChange() {} }
+    const outcome = await runOnce(config, flags, surroundings).finally(following.end)
+    logOutcome(log, outcome)
+    return outcome
+  }
 }
 
 /** A controller of its own for each run, since a lost lease ends the run and not the worker. */

@@ -31,6 +31,8 @@ export function openDatabase(
     prepare: false,
     ...(new URL(url).searchParams.has('connect_timeout') ? {} : { connect_timeout: 10 }),
     onnotice: () => {},
+    // The driver's own grows to 20 s, and all that waits for a connection then fails one by one, so far apart.
+    backoff: (retries) => Math.min(0.25, 3 ** retries / 100),
     connection: { application_name: options.applicationName ?? 'clerk-sync' },
   })
   return {
@@ -51,11 +53,35 @@ export async function query<Row>(executor: Executor, statement: SQL): Promise<Ro
 /** Runs a transaction that is explicitly `read committed`: each statement sees what is committed when it begins. */
 export async function transaction<T>(database: Database, run: (tx: Executor) => Promise<T>): Promise<T> {
   try {
-    return await database.db.transaction(run, { isolationLevel: 'read committed' })
+    return await database.db.transaction((tx) =>
+      untilConnectionLost(async () => {
+        await tx.execute(sql`set transaction isolation level read committed`)
+        return run(tx)
+      }),
+    )
   } catch (error) {
     throw databaseError(error)
   }
 }
+
+/**
+ * When its connection breaks, the driver fails the transaction by itself. If the work in it failed as well, the driver
+ * would write `rollback` to the socket that is gone, outside of any promise: that ends the process, or leaves the
+ * connection unusable for minutes (porsager/postgres#1208). So such work just does not end.
+ */
+async function untilConnectionLost<T>(work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    const code = error instanceof SyncError ? error.facts.code : codeOf(error)
+    if (lostCodes.test(String(code))) return new Promise<never>(() => {})
+    throw error
+  }
+}
+
+/** Codes of driver and system after which the connection always closes. */
+const lostCodes =
+  /^(CONNECTION_CLOSED|ECONNRESET|ECONNABORTED|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENETDOWN|ENETRESET|ERR_SSL_.*)$/
 
 /** What Postgres said, without the values it said it about. */
 export class PostgresRefusal extends Error {
@@ -93,7 +119,7 @@ const rowCodes = /^((09|22|23|27|44)...|54000|[I-WYZ]....)$/
  * Classifies a failure of driver, drizzle or Postgres. A driver's error carries the row's values (emails, names) in its
  * message, detail and parameters, so only codes and the names of constraint, table and column are kept.
  */
-export function databaseError(error: unknown): unknown {
+function databaseError(error: unknown): unknown {
   const cause = error instanceof DrizzleQueryError ? error.cause : error
   if (cause instanceof SyncError || cause instanceof PostgresRefusal) return cause
   const code = codeOf(cause)

@@ -17,7 +17,9 @@ export function createApp(parts: AppParts): Hono {
   const app = new Hono()
   const tooLarge = bodyLimit({
     maxSize: bodyBytesMax,
-    onError: (context) => context.json({ result: 'failed', reason: 'the body is over 1 MB' }, 413),
+    // The rest of the body stays unread on the connection: whoever reused it would be cut off.
+    onError: (context) =>
+      context.json({ result: 'failed', reason: 'the body is over 1 MB' }, 413, { Connection: 'close' }),
   })
   app.post('/api/users/webhook', tooLarge, (context) => answerWebhook(context, parts))
   app.all('/api/users/webhook', (context) =>
@@ -32,8 +34,17 @@ export function createApp(parts: AppParts): Hono {
   })
   app.notFound((context) => context.json({ result: 'failed', reason: 'there is nothing here' }, 404))
   app.onError((error, context) => {
+    if (isBrokenOff(error, context.req.raw)) {
+      parts.log.debug('a sender broke off')
+      return context.body(null, 400)
+    }
     parts.log.error({ err: error }, 'a request failed')
     return context.json({ result: 'failed', reason: 'the request could not be answered' }, 500)
   })
   return app
+}
+
+/** Nobody waits for the answer any more. Anybody can do that, so it is no error of ours. */
+function isBrokenOff(error: Error, request: Request): boolean {
+  return request.signal.aborted || (error as NodeJS.ErrnoException).code === 'ECONNRESET'
 }

@@ -7,7 +7,7 @@ import type { Shape } from '../db/shape.ts'
 import { readState } from '../db/state.ts'
 import { isSyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { type DeliveryOutcome, deliverDeletion, deliverUser } from '../sync/delivery.ts'
+import { type Delivered, type DeliveryOutcome, deliverDeletion, deliverUser } from '../sync/delivery.ts'
 
 export interface WebhookParts {
   readonly database: Database
@@ -17,28 +17,39 @@ export interface WebhookParts {
   /** Undefined until the worker has found the table ready. */
   readonly shape: () => Shape | undefined
   readonly log: Log
+  /** 12 s if absent. */
+  readonly answerMsMax?: number
 }
 
-type Answer = {
-  status: 200 | 400 | 503
-  result: DeliveryOutcome | 'ignored' | 'rejected' | 'failed'
-  reason?: string
+/** Svix counts an attempt as failed after 15 s; a silent Postgres could be waited for much longer. */
+const answerMsMax = 12_000
+
+interface Answer {
+  readonly status: 200 | 400 | 503
+  readonly result: DeliveryOutcome | 'ignored' | 'rejected' | 'failed'
+  readonly reason?: string
+  readonly clerkId?: string
+  /** For the log alone. */
+  readonly error?: unknown
 }
 
 /** Answers one delivery. Never throws. */
 export async function answerWebhook(context: Context, parts: WebhookParts): Promise<Response> {
-  const svixId = context.req.header('svix-id') ?? null
-  const answer = await answerOf(context.req.raw, parts)
-  const level = answer.status === 200 ? 'info' : 'warn'
-  const { status, ...facts } = answer
-  parts.log[level]({ svixId: svixId?.slice(0, 64) ?? null, status, ...facts }, 'webhook')
+  const svixId = readableId(context.req.header('svix-id'))
+  const { status, error, ...facts } = await answerOf(context.req.raw, parts)
+  // Of a user who was turned away the sender hears nothing more: that must not pass for success in the log.
+  const isFine = status === 200 && facts.result !== 'refused' && facts.result !== 'rejected'
+  const cause = error === undefined ? {} : { err: error }
+  parts.log[isFine ? 'info' : 'warn']({ svixId, status, ...facts, ...cause }, 'webhook')
   return context.json(facts, status)
 }
 
-async function answerOf(
-  request: Request,
-  parts: WebhookParts,
-): Promise<Answer & { clerkId?: string; type?: string }> {
+/** Whoever knows the address can send a header: what is not an id may be anything, and does not get into the log. */
+function readableId(svixId: string | undefined): string | null {
+  return svixId !== undefined && /^[\w-]{1,64}$/.test(svixId) ? svixId : null
+}
+
+async function answerOf(request: Request, parts: WebhookParts): Promise<Answer> {
   const { signingSecret } = parts
   if (signingSecret === undefined) return unavailable('CLERK_WEBHOOK_SIGNING_SECRET is not set')
   const delivery = await readDelivery(request, signingSecret)
@@ -48,13 +59,11 @@ async function answerOf(
   if (shape === undefined) return unavailable('the table is not ready yet')
   const clerkId = delivery.kind === 'user' ? delivery.user.clerkId : delivery.clerkId
   try {
-    return { ...(await apply(delivery, shape, parts)), clerkId }
+    const work = apply(delivery, shape, parts)
+    return { ...(await inTime(work, parts.answerMsMax ?? answerMsMax)), clerkId }
   } catch (error) {
-    if (!isSyncError(error)) parts.log.error({ err: error }, 'a webhook failed')
-    return {
-      ...unavailable(isSyncError(error) ? error.message : 'the delivery could not be written'),
-      clerkId,
-    }
+    const reason = isSyncError(error) ? error.message : 'the delivery could not be written'
+    return { ...unavailable(reason), clerkId, error }
   }
 }
 
@@ -70,12 +79,27 @@ async function apply(
     return { status: 400, result: 'failed', reason: 'the event is of another Clerk instance' }
   }
   if (delivery.kind === 'deletion') {
-    return { status: 200, result: await deliverDeletion(database, delivery.clerkId, parts.policy) }
+    return applied(await deliverDeletion(database, delivery.clerkId, parts.policy))
   }
   const { user } = delivery
   // A repeat would be the same; a pass will name it again.
   if (user.kind === 'rejected') return { status: 200, result: 'rejected', reason: user.reason }
-  return { status: 200, result: await deliverUser(database, shape, user.desired) }
+  return applied(await deliverUser(database, shape, user.desired))
 }
+
+/** What is written after all is written once: the repeat finds it done. */
+async function inTime(work: Promise<Answer>, milliseconds: number): Promise<Answer> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<Answer>((resolve) => {
+    timer = setTimeout(() => resolve(unavailable('the database did not answer in time')), milliseconds)
+  })
+  try {
+    return await Promise.race([work, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+const applied = ({ outcome, ...reason }: Delivered): Answer => ({ status: 200, result: outcome, ...reason })
 
 const unavailable = (reason: string): Answer => ({ status: 503, result: 'failed', reason })

@@ -22,13 +22,19 @@ export type DeliveryOutcome =
   /** The app's schema refuses the row, and would refuse it again. */
   | 'refused'
 
+export interface Delivered {
+  readonly outcome: DeliveryOutcome
+  /** Of `refused`: by what. */
+  readonly reason?: string
+}
+
 /** A lock is tried again at once; Svix tries a 503 again in seconds. */
 const tries = 2
 /** Every tombstone is younger than that. */
 const always = Number.NEGATIVE_INFINITY
 
 /** Writes a user as a webhook has it. Throws `transient` for whatever a repeat of the delivery can cure. */
-export function deliverUser(database: Database, shape: Shape, user: DesiredUser): Promise<DeliveryOutcome> {
+export function deliverUser(database: Database, shape: Shape, user: DesiredUser): Promise<Delivered> {
   return withoutLocks(async () => {
     const outcome = await writeTransaction(database, { runId: null, fence: 'none' }, async (tx) => {
       // Within the transaction: outside of it a lock on the whole table would be waited for without end.
@@ -48,8 +54,8 @@ export function deliverDeletion(
   database: Database,
   clerkId: string,
   policy: 'sync' | 'upsert-only',
-): Promise<DeliveryOutcome> {
-  if (policy === 'upsert-only') return Promise.resolve('kept')
+): Promise<Delivered> {
+  if (policy === 'upsert-only') return Promise.resolve({ outcome: 'kept' })
   return withoutLocks(async () => {
     const deleted = await writeTransaction(database, { runId: null, fence: 'exclusive' }, (tx) =>
       deleteUser(tx, clerkId),
@@ -66,13 +72,15 @@ async function writeNewer(
   return (await refreshUsers(tx, [user], 'webhook')).length > 0 ? 'refreshed' : 'stale'
 }
 
-async function withoutLocks(write: () => Promise<DeliveryOutcome>): Promise<DeliveryOutcome> {
+async function withoutLocks(write: () => Promise<DeliveryOutcome>): Promise<Delivered> {
   for (let tryNumber = 1; ; tryNumber++) {
     try {
-      return await write()
+      return { outcome: await write() }
     } catch (error) {
       if (!(error instanceof PostgresRefusal)) throw error
-      if (error.kind === 'row') return 'refused'
+      if (error.kind === 'row') {
+        return { outcome: 'refused', reason: `refused by ${error.constraint} (${error.code})` }
+      }
       if (tryNumber < tries) continue
       throw new SyncError('transient', 'another transaction held the row for too long', {
         facts: { code: error.code },

@@ -26,8 +26,10 @@ interface Sightings {
   readonly moved: Set<string>
   /** The users seen last: proof, asked along with candidates, that an answer can be believed. */
   readonly canaries: string[]
-  /** Users seen that were created before the pass began. */
+  /** Users seen that were created before Clerk was counted first. */
   seenOld: number
+  /** Clerk's clock at that count, ms: a `Date` is rounded down, so the end of its second. */
+  readonly countedAt: number
 }
 
 /**
@@ -48,6 +50,7 @@ export async function runFullPass(
     moved: new Set(),
     canaries: [],
     seenOld: 0,
+    countedAt: (before.date ?? Number.POSITIVE_INFINITY) + 999,
   }
   const walk = walkUsers(pass.clerk, {
     pageSize: pass.options.pageSize,
@@ -139,11 +142,10 @@ async function takePage(pass: Pass, sightings: Sightings, page: WalkPage): Promi
 
 /** Counts the users, strikes them off, and writes them. */
 async function takeUsers(pass: Pass, sightings: Sightings, users: readonly ReadableUser[]): Promise<void> {
-  const passStart = pass.clock.startedAt ?? Number.POSITIVE_INFINITY
   for (const user of users) {
     sightings.candidates.delete(user.clerkId)
     pass.tally.counts.seen++
-    if (user.createdAt === undefined || user.createdAt < passStart) sightings.seenOld++
+    if (user.createdAt === undefined || user.createdAt <= sightings.countedAt) sightings.seenOld++
     if (user.kind === 'rejected') {
       pass.tally.rejected.set(user.clerkId, user.reason)
       // Nobody looks where the row stands; wherever that is, its user lives.

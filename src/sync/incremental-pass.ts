@@ -42,8 +42,10 @@ export async function runIncrementalPass(
     pending: [...new Set([...since.difference.pending, ...pass.tally.pendingUsers])],
     unexplained: since.difference.unexplained,
   }
+  // Rows without a user are what `upsert-only` is for.
+  const isChased = (gap: number) => (pass.options.policy === 'sync' ? gap !== 0 : gap > 0)
   let gap = await gapOf(pass, difference, before.count, after.count)
-  if (gap !== 0) {
+  if (isChased(gap)) {
     // Counts lag too.
     await delay(pass.options.recountDelayMs, undefined, { signal: pass.signal }).catch(() =>
       pass.signal.throwIfAborted(),
@@ -52,9 +54,7 @@ export async function runIncrementalPass(
     gap = await gapOf(pass, difference, after.count, again.count)
     after = again
   }
-  // Rows without a user are what this policy is for.
-  const isChased = pass.options.policy === 'sync' ? gap !== 0 : gap > 0
-  if (isChased) return { stepUp: `Clerk counts ${after.count} users, which the table does not explain` }
+  if (isChased(gap)) return { stepUp: `Clerk counts ${after.count} users, which the table does not explain` }
   const watermark = read.newest === null ? null : watermarkOf(read.newest, pass.clock.startedAt)
   return { watermark: watermark ?? since.watermark, difference }
 }

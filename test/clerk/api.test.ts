@@ -318,6 +318,8 @@ describe.concurrent('an abort is heard at once, and its reason is the error', ()
   test('before the first request', () => abortDuring(noUsers, async () => {}, patient))
   test('while no answer comes', () => abortDuring(hang, (server) => server.arrived(1), patient))
   test('while the body hangs', () => abortDuring(hangInBody, (server) => server.arrived(1), patient))
+  test('in the last try, which would fail for a reason of its own', () =>
+    abortDuring(hang, (server) => server.arrived(1), { ...patient, tries: 1 }))
   test('between two tries', () => abortDuring(send(500, {}), answered, patient))
   test('during a pause of Clerk', () =>
     abortDuring(send(429, {}, { 'retry-after': '50' }), answered, { ...patient, firstRetryMs: 1 }))

@@ -10,7 +10,6 @@ import {
   instanceId,
   type SignOptions,
   sign,
-  signEvent,
   signingSecret,
 } from '../support/endpoint.ts'
 
@@ -22,7 +21,11 @@ function requestOf(
   headers: Record<string, string> | Headers,
   method = 'POST',
 ): Request {
-  return new Request('http://127.0.0.1/api/users/webhook', { method, headers, body: new Uint8Array(Buffer.from(body)) })
+  return new Request('http://127.0.0.1/api/users/webhook', {
+    method,
+    headers,
+    body: new Uint8Array(Buffer.from(body)),
+  })
 }
 
 /** Reads a body signed by the published scheme. */
@@ -35,7 +38,8 @@ const created = JSON.stringify(clerkEvent('user.created', clerkUser(userId)))
 
 /** The values that a user's event would write. */
 function desiredOf(delivery: Delivery) {
-  if (delivery.kind !== 'user' || delivery.user.kind !== 'user') throw new Error(`no user: ${JSON.stringify(delivery)}`)
+  if (delivery.kind !== 'user' || delivery.user.kind !== 'user')
+    throw new Error(`no user: ${JSON.stringify(delivery)}`)
   return delivery.user.desired
 }
 
@@ -69,7 +73,12 @@ describe('a signature', () => {
       judged++
     }
     expect(judged).toBeGreaterThan(100)
-    for (const body of [raw.subarray(1), raw.subarray(0, -1), Buffer.concat([raw, Buffer.from(' ')]), Buffer.of()]) {
+    for (const body of [
+      raw.subarray(1),
+      raw.subarray(0, -1),
+      Buffer.concat([raw, Buffer.from(' ')]),
+      Buffer.of(),
+    ]) {
       expect(await readDelivery(requestOf(body, headers), signingSecret)).toMatchObject(refused)
     }
   })
@@ -79,7 +88,9 @@ describe('a signature', () => {
     expect(await read(created, { secret: other })).toMatchObject(refused)
     expect(await read(created, {}, { 'svix-id': 'msg_another' })).toMatchObject(refused)
     const second = Math.floor(Date.now() / 1000)
-    expect(await read(created, { seconds: second }, { 'svix-timestamp': `${second - 1}` })).toMatchObject(refused)
+    expect(await read(created, { seconds: second }, { 'svix-timestamp': `${second - 1}` })).toMatchObject(
+      refused,
+    )
     expect(await read(created, {}, { 'svix-timestamp': 'yesterday' })).toMatchObject(refused)
   })
 
@@ -97,7 +108,9 @@ describe('a signature', () => {
     const { headers, raw } = sign(created)
     const rest = Object.fromEntries(Object.entries(headers).filter(([name]) => name !== missing))
     expect(await readDelivery(requestOf(raw, rest), signingSecret)).toMatchObject(refused)
-    expect(await readDelivery(requestOf(raw, { ...rest, [missing]: ' ' }), signingSecret)).toMatchObject(refused)
+    expect(await readDelivery(requestOf(raw, { ...rest, [missing]: ' ' }), signingSecret)).toMatchObject(
+      refused,
+    )
   })
 
   test('holds among others that do not, as while a secret is replaced, and not by a version that is not known', async () => {
@@ -108,13 +121,32 @@ describe('a signature', () => {
     const judge = async (list: string) => (await read(created, { id }, { 'svix-signature': list })).kind
     expect(await judge(`${none} ${signature}`)).toBe('user')
     expect(await judge(`v1a,xyz ${signature} ${none}`)).toBe('user')
-    for (const list of [none, good, signature.replace('v1,', 'v2,'), signature.slice(3), 'v1', 'v1,', `${none} ${none}`]) {
+    for (const list of [
+      none,
+      good,
+      signature.replace('v1,', 'v2,'),
+      signature.slice(3),
+      'v1',
+      'v1,',
+      `${none} ${none}`,
+    ]) {
       expect(await judge(list), list).toBe('malformed')
     }
   })
 
   test('does not make an event of what is none', async () => {
-    for (const body of ['', 'null', '17', '"user.deleted"', '[]', '{}', '{"type":17}', '{', '\u0000', 'undefined']) {
+    for (const body of [
+      '',
+      'null',
+      '17',
+      '"user.deleted"',
+      '[]',
+      '{}',
+      '{"type":17}',
+      '{',
+      '\u0000',
+      'undefined',
+    ]) {
       const delivery = await read(body)
       expect(delivery, body).toMatchObject({ kind: 'malformed' })
     }
@@ -239,10 +271,19 @@ describe('a user’s event', () => {
   })
 
   test('as Clerk’s document shows it, with an address that is not in its list, is rejected by name and not malformed', () => {
-    const example = { ...clerkUser(userId), email_addresses: [], created_at: 1716883200000, updated_at: 1716883200000 }
+    const example = {
+      ...clerkUser(userId),
+      email_addresses: [],
+      created_at: 1716883200000,
+      updated_at: 1716883200000,
+    }
     expect(readEvent(clerkEvent('user.created', example, { timestamp: 1716883200 }))).toMatchObject({
       kind: 'user',
-      user: { kind: 'rejected', clerkId: userId, reason: 'the primary email address is not in email_addresses' },
+      user: {
+        kind: 'rejected',
+        clerkId: userId,
+        reason: 'the primary email address is not in email_addresses',
+      },
     })
   })
 
@@ -263,14 +304,20 @@ describe('a user’s event', () => {
     }
   })
 
-  test.each([undefined, null, 'a string', [], {}, { ...clerkUser('user_x'), id: 17 }, clerkUser('org_1'), clerkUser('')])(
-    'about nobody (%#) is malformed',
-    (data) => {
-      for (const type of ['user.created', 'user.updated']) {
-        expect(readEvent(clerkEvent(type, data))).toMatchObject({ kind: 'malformed' })
-      }
-    },
-  )
+  test.each([
+    undefined,
+    null,
+    'a string',
+    [],
+    {},
+    { ...clerkUser('user_x'), id: 17 },
+    clerkUser('org_1'),
+    clerkUser(''),
+  ])('about nobody (%#) is malformed', (data) => {
+    for (const type of ['user.created', 'user.updated']) {
+      expect(readEvent(clerkEvent(type, data))).toMatchObject({ kind: 'malformed' })
+    }
+  })
 })
 
 describe('a deletion', () => {
@@ -278,23 +325,41 @@ describe('a deletion', () => {
     expect(readEvent(deletionOf(userId))).toEqual({ kind: 'deletion', clerkId: userId, instanceId })
     const documented = { object: 'user', id: userId, deleted: true, external_id: 'ex_123456789' }
     expect(readEvent(clerkEvent('user.deleted', documented, { timestamp: 1716883200 })).kind).toBe('deletion')
-    expect(readEvent({ data: { deleted: true, id: userId, object: 'user' }, object: 'event', type: 'user.deleted' })).toEqual({
+    expect(
+      readEvent({
+        data: { deleted: true, id: userId, object: 'user' },
+        object: 'event',
+        type: 'user.deleted',
+      }),
+    ).toEqual({
       kind: 'deletion',
       clerkId: userId,
       instanceId: undefined,
     })
   })
 
-  test.each([undefined, null, [], {}, userId, { id: null }, { id: 17 }, { id: '' }, { id: 'user_' }, { id: [userId] }, { id: ` ${userId}` }, { id: `${userId}\n` }, { id: 'org_1' }, { id: "user_x' or true --" }])(
-    'without an id of a user (%#) is malformed',
-    (data) => {
-      expect(readEvent(clerkEvent('user.deleted', data))).toEqual({
-        kind: 'malformed',
-        instanceId,
-        reason: 'the deletion names no user',
-      })
-    },
-  )
+  test.each([
+    undefined,
+    null,
+    [],
+    {},
+    userId,
+    { id: null },
+    { id: 17 },
+    { id: '' },
+    { id: 'user_' },
+    { id: [userId] },
+    { id: ` ${userId}` },
+    { id: `${userId}\n` },
+    { id: 'org_1' },
+    { id: "user_x' or true --" },
+  ])('without an id of a user (%#) is malformed', (data) => {
+    expect(readEvent(clerkEvent('user.deleted', data))).toEqual({
+      kind: 'malformed',
+      instanceId,
+      reason: 'the deletion names no user',
+    })
+  })
 })
 
 describe('the envelope', () => {
@@ -302,18 +367,32 @@ describe('the envelope', () => {
     for (const over of [{ instance_id: undefined }, { instance_id: null }]) {
       expect(readEvent(deletionOf(userId, over))).toMatchObject({ kind: 'deletion', instanceId: undefined })
     }
-    expect(readEvent(deletionOf(userId, { instance_id: '' }))).toMatchObject({ kind: 'deletion', instanceId: '' })
-  })
-
-  test.each([17, true, {}, [instanceId]])('with an instance that is no text (%#) is malformed, not of any instance', (id) => {
-    expect(readEvent(deletionOf(userId, { instance_id: id }))).toMatchObject({ kind: 'malformed' })
-    expect(readEvent(clerkEvent('user.created', clerkUser(userId), { instance_id: id }))).toMatchObject({
-      kind: 'malformed',
+    expect(readEvent(deletionOf(userId, { instance_id: '' }))).toMatchObject({
+      kind: 'deletion',
+      instanceId: '',
     })
   })
 
+  test.each([17, true, {}, [instanceId]])(
+    'with an instance that is no text (%#) is malformed, not of any instance',
+    (id) => {
+      expect(readEvent(deletionOf(userId, { instance_id: id }))).toMatchObject({ kind: 'malformed' })
+      expect(readEvent(clerkEvent('user.created', clerkUser(userId), { instance_id: id }))).toMatchObject({
+        kind: 'malformed',
+      })
+    },
+  )
+
   test('of any other type is not ours, whatever it carries', () => {
-    for (const type of ['session.created', 'organization.deleted', 'email.created', 'user.renamed', 'USER.DELETED', '__proto__', '']) {
+    for (const type of [
+      'session.created',
+      'organization.deleted',
+      'email.created',
+      'user.renamed',
+      'USER.DELETED',
+      '__proto__',
+      '',
+    ]) {
       expect(readEvent(clerkEvent(type, { id: userId }))).toEqual({ kind: 'other', type, instanceId })
     }
   })

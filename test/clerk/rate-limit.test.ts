@@ -91,6 +91,16 @@ describe('the share of 10 seconds is handed out by the second', () => {
     },
   )
 
+  test('a second that was nearly idle is not made up for at its end', async () => {
+    const gate = createGate(50, never)
+    const first = performance.now()
+    await gate.enter(later)
+    await advance(980)
+    const passedAt = startLanes(gate, 8)
+    await advance(3000)
+    expect(mostWithin([first, ...passedAt], 1000)).toBe(5)
+  })
+
   test('an idle gate saves nothing up', async () => {
     const gate = createGate(50, never)
     await advance(60_000)

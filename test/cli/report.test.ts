@@ -144,6 +144,15 @@ test('without a terminal stdout carries JSON lines only, the report in one of th
   expect(linesOf(refused.stderr)).toMatchObject([{ level: 'error', err: { kind: 'configuration' } }])
 })
 
+test('a reader who has gone does not change how a run ends', async () => {
+  const program = await compiledClerkSync()
+  for (const flags of ['', '--json', '--dry-run']) {
+    const line = `${program.join(' ')} sync ${flags} | true; echo "exit \${PIPESTATUS[0]}" >&2`
+    const { stderr } = await shop.project.start(['bash', '-c', line], shop.env).ended
+    expect({ flags, stderr }).toEqual({ flags, stderr: expect.stringMatching(/^(\{.*\}\n)*exit 0\n$/) })
+  }
+})
+
 const hasScript = spawnSync('script', ['--version'], { encoding: 'utf8' }).stdout?.includes('util-linux')
 
 describe.skipIf(!hasScript)('on a terminal (needs `script` of util-linux)', () => {

@@ -25,6 +25,7 @@ export interface EndpointOptions {
   /** False: the worker has not found the table ready yet. */
   readonly ready?: boolean
   readonly connections?: number
+  readonly answerMsMax?: number
 }
 
 export interface Answer {
@@ -41,6 +42,8 @@ export interface Endpoint {
   readonly log: string[]
   /** The lines of `log` with that message. */
   lines(message: string): Record<string, unknown>[]
+  /** What the log holds and must not: of the people and secrets of this file, or any of `more`. */
+  leaks(more?: Iterable<string>): string[]
   /** Posts a delivery, or anything else with what `over` says. */
   post(delivery: Delivery, over?: RequestParts): Promise<Answer>
   close(): Promise<void>
@@ -72,6 +75,7 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
     policy: options.policy ?? 'sync',
     shape: () => (ready ? shape : undefined),
     readiness: async () => [],
+    ...(options.answerMsMax === undefined ? {} : { answerMsMax: options.answerMsMax }),
   })
   const server = serve({ fetch: app.fetch, hostname: '127.0.0.1', port: 0 }) as Server
   await once(server, 'listening')
@@ -84,8 +88,19 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
     log,
     lines: (message) =>
       log.map((line) => JSON.parse(line) as Record<string, unknown>).filter((line) => line.msg === message),
+    leaks(more = []) {
+      const text = log.join('')
+      const never = [...forbidden, new URL(options.databaseUrl).password, secret ?? '', ...more]
+      // A name of a few letters may be part of any word.
+      return never.filter((each) => each.length >= 5 && text.includes(each))
+    },
     post: (delivery, over = {}) =>
-      send(port, { agent, ...over, headers: { ...delivery.headers, ...over.headers }, body: over.body ?? delivery.body }),
+      send(port, {
+        agent,
+        ...over,
+        headers: { ...delivery.headers, ...over.headers },
+        body: over.body ?? delivery.body,
+      }),
     async close() {
       agent.destroy()
       server.closeAllConnections()
@@ -97,7 +112,14 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
 
 /** One request. Rejects where there was no answer. */
 export function send(port: number, parts: RequestParts): Promise<Answer> {
-  const { method = 'POST', path = '/api/users/webhook', headers = {}, body = '', chunked = false, agent } = parts
+  const {
+    method = 'POST',
+    path = '/api/users/webhook',
+    headers = {},
+    body = '',
+    chunked = false,
+    agent,
+  } = parts
   return new Promise((resolve, reject) => {
     const length = chunked ? {} : { 'content-length': Buffer.byteLength(body) }
     const outgoing = request(
@@ -119,7 +141,8 @@ export function send(port: number, parts: RequestParts): Promise<Answer> {
       return
     }
     const bytes = Buffer.from(body)
-    for (let start = 0; start < bytes.length; start += 16_384) outgoing.write(bytes.subarray(start, start + 16_384))
+    for (let start = 0; start < bytes.length; start += 16_384)
+      outgoing.write(bytes.subarray(start, start + 16_384))
     outgoing.end()
   })
 }
@@ -157,6 +180,16 @@ export function signEvent(event: unknown, options: SignOptions = {}): Delivery &
   return sign(JSON.stringify(event), options)
 }
 
+/** Of `clerkUser` and of every address that a test uses. */
+const forbidden = [
+  '@example',
+  'Lovelace',
+  'private to the server',
+  'img.clerk.com',
+  'whsec_',
+  'a secret only',
+]
+
 let people = 0
 
 /** An id as Clerk makes them, of which no two are alike. */
@@ -168,7 +201,10 @@ export function newUserId(): string {
 export const createdAt = Date.parse('2026-03-01T09:00:00.007Z')
 
 /** A user as a delivery carries it, of a version that many ms after its creation. */
-export function clerkUser(id: string, over: { version?: number; name?: string } & Record<string, unknown> = {}) {
+export function clerkUser(
+  id: string,
+  over: { version?: number; name?: string } & Record<string, unknown> = {},
+) {
   const { version = 0, name = 'Ada', ...rest } = over
   const email = `${id.slice(-8).toLowerCase()}@example.com`
   return {
@@ -225,7 +261,8 @@ export async function everything(sql: postgres.Sql): Promise<unknown> {
   const tables = ['users', 'clerk_sync.tombstones', 'clerk_sync.runs', 'clerk_sync.state']
   const found: Record<string, unknown> = {}
   for (const table of tables) {
-    const rows = await sql`select r.ctid::text, r.xmin::text, r.xmax::text, r::text from ${sql(table)} r order by 1`
+    const rows =
+      await sql`select r.ctid::text, r.xmin::text, r.xmax::text, r::text from ${sql(table)} r order by 1`
     found[table] = [...rows]
   }
   return found

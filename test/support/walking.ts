@@ -16,7 +16,7 @@ export interface Walk {
 }
 
 /** A client of the sandbox that waits for nothing. */
-export function clientOf(sandbox: Sandbox): ClerkClient {
+function clientOf(sandbox: Sandbox): ClerkClient {
   return createClerkClient({
     secretKey: sandbox.secretKey,
     apiUrl: sandbox.url,

@@ -100,10 +100,10 @@ a slow body                    | once     | again         | again         | agai
                                | for good | transient     | transient     | transient     | transient     | transient     | transient     | transient     | transient
 503                            | once     | again         | again         | again         | again         | again         | again         | partial       | again
                                | for good | transient     | transient     | transient     | transient     | transient     | transient     | transient     | transient
-a count one too high           | once     | -             | -             | ok            | -             | -             | -             | -             | again
-                               | for good | -             | -             | ok            | -             | -             | -             | -             | partial
-a count 1,000 too high         | once     | -             | -             | ok            | -             | -             | -             | -             | again
-                               | for good | -             | -             | ok            | -             | -             | -             | -             | partial
+a count one too high           | once     | -             | -             | ok            | -             | -             | -             | -             | ok
+                               | for good | -             | -             | ok            | -             | -             | -             | -             | ok
+a count 1,000 too high         | once     | -             | -             | ok            | -             | -             | -             | -             | ok
+                               | for good | -             | -             | ok            | -             | -             | -             | -             | ok
 a count 5 too low              | once     | -             | -             | ok            | -             | -             | -             | -             | ok
                                | for good | -             | -             | ok            | -             | -             | -             | -             | ok
 a count in words               | once     | -             | -             | again         | -             | -             | -             | -             | again
@@ -278,6 +278,7 @@ async function expectNothingLost(world: World, before: ReadonlyMap<string, RowVa
 
 async function wordFor(place: Place, { report, rejections, complete }: SyncOutcome): Promise<string> {
   const world = worldAt(place)
+  if (report.error !== null || !complete) expect(report.counts.deleted).toBe(0)
   if (report.error !== null) return report.error.kind
   if (report.status === 'partial') {
     expect(report.notes.length + rejections.length).toBeGreaterThan(0)
@@ -347,18 +348,37 @@ test('the table has a row for every bad answer, once and for good, and a word fo
   expect(rows.filter(({ words }) => words.length !== places.length)).toEqual([])
 })
 
-test.each(rows)(
-  '$name, $often: loses nobody, ends as the table says, and the next run converges',
-  async (row) => {
-    const times = row.often === 'once' ? 1 : Number.POSITIVE_INFINITY
-    const words = await Promise.all(
-      places.map((place, index) => (row.words[index] === '-' ? '-' : tryAt(place, row.name, times))),
+test.each(rows.map(({ name, often, words }) => [name, often, words] as const))(
+  '%s, %s: loses nobody, ends as the table says, and the next run converges',
+  async (name, often, words) => {
+    const times = often === 'once' ? 1 : Number.POSITIVE_INFINITY
+    const met = await Promise.all(
+      places.map((place, index) => (words[index] === '-' ? '-' : tryAt(place, name, times))),
     )
-    expect(Object.fromEntries(places.map((place, index) => [place, words[index]]))).toEqual(
-      Object.fromEntries(places.map((place, index) => [place, row.words[index]])),
-    )
+    const byPlace = (all: readonly string[]) =>
+      Object.fromEntries(places.map((place, index) => [place, all[index]]))
+    expect(byPlace(met)).toEqual(byPlace(words))
   },
 )
+
+test('counts that are both far too high for good let nobody be deleted, and the report says so', async () => {
+  const world = worldAt('page 1')
+  changeClerk(world)
+  const before = await world.rows()
+  world.sandbox.faults.add({
+    endpoint: 'count',
+    kind: 'count-high',
+    n: 1000,
+    times: Number.POSITIVE_INFINITY,
+  })
+  const { report } = await world.sync({ ...settings, limits: patient })
+  world.sandbox.faults.clear()
+  expect(report).toMatchObject({ status: 'partial', error: null, counts: { created: 1, deleted: 0 } })
+  expect(report.notes).toContain('1000 users that Clerk counts were on no page')
+  await expectNothingLost(world, before)
+  expect((await world.sync({ ...settings, limits: patient })).report).toMatchObject({ status: 'succeeded' })
+  expect(await world.rows()).toEqual(world.wanted())
+})
 
 test('an approval does not turn empty lists and counts into deletions of users whom Clerk has', async () => {
   const world = worldAt('page 1')

@@ -402,6 +402,34 @@ describe('a transaction of the app’s', () => {
   })
 })
 
+test.each([
+  [
+    'an update',
+    (id: string) => void world.sandbox.users.update(id, { first_name: 'Changed' }),
+    { updated: 1 },
+  ],
+  ['a deletion', (id: string) => void world.sandbox.users.delete(id), { deleted: 1 }],
+])(
+  'a lock that outlasts the first try of %s, but not the second, costs nobody a rejection',
+  async (_what, change, counts) => {
+    change(idAt(2))
+    const app = world.database.connect()
+    await app`begin`
+    await app`select from users where clerk_id = ${idAt(2)} for update`
+    const syncing = world.sync()
+    const tries = new Set<string>()
+    while (tries.size < 2) {
+      const waiting = await world.database.sql<{ since: string }[]>`
+      select xact_start::text as since from pg_stat_activity
+      where datname = current_database() and wait_event_type = 'Lock'`
+      for (const { since } of waiting) tries.add(since)
+    }
+    await app`commit`
+    expect((await syncing).report).toMatchObject({ status: 'succeeded', counts: { ...counts, rejected: 0 } })
+    expect(await world.rows()).toEqual(world.wanted())
+  },
+)
+
 test('a run in which the app refuses a user writes that user’s row in no later run either, and no other', async () => {
   await run(`alter table users add constraint no_plus check (email !~ '[+]')`)
   setEmail(idAt(2), 'a+b@example.com')

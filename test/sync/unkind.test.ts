@@ -77,7 +77,7 @@ test('however Clerk answers, no live user’s row goes, and after one good pass 
         await world.sync()
         world.sandbox.clock.advance(3600_000)
       }),
-      { numRuns: 60, endOnFailure: true },
+      { numRuns: 25, endOnFailure: true },
     )
   } finally {
     await world.close()

@@ -30,19 +30,11 @@ import { createUser, deleteUser, updateUser } from './writes.ts'
 
 export type { SandboxClock } from './clock.ts'
 export { createClock } from './clock.ts'
-export type {
-  Endpoint,
-  Fault,
-  FaultKind,
-  FaultOptions,
-  Faults,
-  Malformation,
-  RecordedRequest,
-} from './faults.ts'
-export type { CursorMode, DeletedCursor, UserIdFilter } from './list.ts'
+export type { FaultKind, FaultOptions, Faults, Malformation, RecordedRequest } from './faults.ts'
+export type { CursorMode, DeletedCursor } from './list.ts'
 export type { EnvironmentType } from './reads.ts'
 export type { UserStore } from './store.ts'
-export type { SandboxUser, UserParts } from './user.ts'
+export type { SandboxUser } from './user.ts'
 export type { Delivery, WebhookEvent, WebhookOptions } from './webhooks.ts'
 
 export interface SandboxOptions {
