@@ -10,6 +10,7 @@
 //   guard ─ too many ─► withheld, no row is deleted
 //       │
 //   delete, leave a tombstone
+import pLimit from 'p-limit'
 import type { ReadableUser } from '../clerk/user.ts'
 import { PostgresRefusal } from '../db/database.ts'
 import { countRecentDeletions, writeTransaction } from '../db/ledger.ts'
@@ -30,6 +31,8 @@ const deletionsPerTransaction = 20
  * through by itself, so that beyond it there is an operator's word.
  */
 const fewDenied = 500
+/** A hundred answers one after the other would take a hundred round trips. */
+const questionsAtOnce = 8
 const fenceTries = 5
 const dayMs = 24 * 3600_000
 
@@ -180,17 +183,21 @@ export async function deleteDenied(pass: Pass, proof: Proof, count: number, take
  */
 async function confirmAlone(pass: Pass, rows: readonly CurrentRow[], take: Take): Promise<CurrentRow[]> {
   if (rows.length > fewDenied && pass.tally.shortfall === 0) return [...rows]
+  const ask = pLimit(questionsAtOnce)
+  const answers = await ask.map(rows, async (row) => ({
+    row,
+    user: (await pass.clerk.fetchUser(row.clerkId)).user,
+  }))
   const denied: CurrentRow[] = []
-  for (const row of rows) {
-    pass.signal.throwIfAborted()
-    const answer = await pass.clerk.fetchUser(row.clerkId)
-    if (answer.user === 'denied') denied.push(row)
-    else {
-      pass.tally.unproven = true
-      pass.tally.notes.add('Clerk leaves users out of its lists that it has; their rows stay')
-      pass.log.warn({ clerkId: row.clerkId }, 'user is in no list, but Clerk has it')
-      if (answer.user.kind !== 'unreadable') await take([answer.user])
+  for (const { row, user } of answers) {
+    if (user === 'denied') {
+      denied.push(row)
+      continue
     }
+    pass.tally.unproven = true
+    pass.tally.notes.add('Clerk leaves users out of its lists that it has; their rows stay')
+    pass.log.warn({ clerkId: row.clerkId }, 'user is in no list, but Clerk has it')
+    if (user.kind !== 'unreadable') await take([user])
   }
   return denied
 }

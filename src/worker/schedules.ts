@@ -141,7 +141,7 @@ export function startSchedules(parts: ScheduleParts): { stop(): Promise<void> } 
     createTask(expression, run, {
       name: `${pass} pass`,
       timezone,
-
+      noOverlap: true,
       // A tick that a busy or sleeping machine meets late is still due, until the next one is.
       missedExecutionTolerance: Number.MAX_SAFE_INTEGER,
       suppressMissedWarning: true,

@@ -106,6 +106,26 @@ test.concurrent.for([
   },
 )
 
+test.concurrent('a worker that takes its time after SIGINT still ends in good order, though the tunnel has long ended', async (context) => {
+  const { shop, running, alive } = await startBoth(context, { isHeld: true })
+  await shop.database.connect().begin(async (tx) => {
+    // Somebody holds the run's row, so that its end cannot be written yet.
+    await tx`select from clerk_sync.runs for update`
+    running.child.kill('SIGINT')
+    await running.said('Sending SIGTERM to other processes')
+    await running.said('"signal":"SIGINT"')
+    // SIGTERM is on its way; a worker that took it for impatience would be gone at once.
+    const from = performance.now()
+    while (performance.now() - from < 1000) {
+      expect((await alive()).map(({ command }) => command)).toContain(
+        `${process.execPath} --import tsx src/main.ts worker`,
+      )
+    }
+  })
+  expect((await running.ended).code).toBe(0)
+  expect(await runsOf(shop)).toEqual([{ status: 'aborted' }])
+})
+
 test.concurrent('when the tunnel dies the worker ends in good order', async (context) => {
   const { shop, running, alive } = await startBoth(context, { isHeld: true })
   await shop.project.write('end-the-tunnel', '')

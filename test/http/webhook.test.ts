@@ -552,11 +552,14 @@ describe('with Postgres away', () => {
           answered++
           // In the middle of the others.
           if (answered === 5) cut = proxy.cut()
-          return answer.status
+          return answer
         }),
       )
       await cut
-      expect(new Set(answers)).toEqual(new Set([200, 503]))
+      expect(new Set(answers.map((answer) => answer.status))).toEqual(new Set([200, 503]))
+      // Told at once, each of them: none waited until it was given up.
+      const reasons = answers.flatMap(({ body }) => body.reason ?? [])
+      expect(new Set(reasons)).toEqual(new Set(['Postgres cannot be reached']))
       await proxy.mend()
       for (const delivery of deliveries) expect((await far.post(delivery)).status).toBe(200)
       for (const [index, id] of ids.entries()) {
@@ -684,6 +687,19 @@ describe('deliveries and the passes after them', () => {
     const { report } = await world.sync()
     expect(report.counts).toMatchObject({ ...noChange, deleted: 2, updated: 3 })
     expect(await world.rows()).toEqual(world.wanted())
+  })
+
+  // What the pass cannot see yet it counts as missing, though its row is there and pending: exit 4 until the next full pass.
+  test.fails('of a sign-up that the listing does not show yet is not reported as a user without a row', async () => {
+    const { world, clock, deliver } = await openShop(20)
+    world.sandbox.listingLagMs = 2000
+    clock.advance(5000)
+    await deliver('user.created', world.sandbox.users.create({ first_name: 'Surname' }).id)
+    await world.sync()
+    clock.advance(60_000)
+    expect(await world.rows()).toEqual(world.wanted())
+    const { report } = await world.sync({ pass: 'incremental' })
+    expect(report).toMatchObject({ status: 'succeeded', notes: [] })
   })
 
   test('of the dashboard’s example user put in a guest, whom the next pass takes out', async () => {

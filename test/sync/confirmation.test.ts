@@ -117,6 +117,22 @@ describe('an answer about the candidates that proves nothing deletes nothing', (
   })
 })
 
+test('a page with a user whose id cannot be read lets no row go, since it might be that user’s', async () => {
+  world.sandbox.faults.add({
+    endpoint: 'list',
+    kind: 'malformed-user',
+    how: 'no id',
+    ids: [live],
+    when: asksForPage,
+    times: Infinity,
+  })
+  const { report } = await world.sync()
+  expect(report).toMatchObject({ status: 'partial', error: null, counts: { deleted: 0 } })
+  expect(report.notes).toContainEqual(expect.stringContaining('the pass was incomplete, so they stay'))
+  await expectRows(live, gone)
+  await expectNextPassEqual()
+})
+
 test.each<Malformation>(['created_at a string', 'no updated_at', 'first_name an object'])(
   'a candidate that is returned with %s lives, and is rejected by name',
   async (how) => {

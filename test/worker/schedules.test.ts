@@ -244,12 +244,8 @@ describe('the lease of another process', () => {
   test.concurrent('a full pass that is due waits for it, asks Clerk nothing meanwhile, and then runs', async (context) => {
     const { world, sql, start, holdLease } = await open(context)
     const release = await holdLease()
-    const { said } = start({ full: hourly }, { waits: quick })
-    await ledgerUntil(sql, (rows) => rows.length === 1)
-    await until(
-      () => said.length,
-      () => true,
-    )
+    const { looks } = start({ full: hourly }, { waits: quick })
+    await until(looks, (count) => count >= 5)
     expect(world.sandbox.requests).toHaveLength(0)
     await release()
     const rows = await ledgerUntil(sql, (found) => found.length === 2 && found.every(isEnded))

@@ -134,6 +134,8 @@ export function ledgerUntil(
 export interface Schedules {
   /** Messages logged so far. */
   readonly said: string[]
+  /** How often it has looked whether the lease is held. */
+  looks(): number
   stop(): Promise<void>
 }
 
@@ -145,6 +147,7 @@ export function scheduleIn(
 ): Schedules {
   const database = openDatabase(world.database.url, { connections: 2 })
   const said: string[] = []
+  let looks = 0
   const ending = new AbortController()
   const schedules = startSchedules({
     schedule: { full: undefined, incremental: undefined, timezone: 'UTC', ...schedule },
@@ -154,7 +157,10 @@ export function scheduleIn(
       return world.sync({ ...options.sync, pass, trigger, tick, stop })
     },
     hasRun: (tick) => hasRun(database.db, tick),
-    isLeaseHeld: () => isLeaseHeld(database.db),
+    isLeaseHeld() {
+      looks += 1
+      return isLeaseHeld(database.db)
+    },
     lastFullPassAge: () => lastFullPassAge(database.db),
     log: logTo({ write: (line: string) => void said.push(JSON.parse(line).msg) }, 'trace'),
     signal: ending.signal,
@@ -162,6 +168,7 @@ export function scheduleIn(
   })
   return {
     said,
+    looks: () => looks,
     async stop() {
       ending.abort()
       await schedules.stop()
