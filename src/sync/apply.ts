@@ -6,7 +6,7 @@ import { type CurrentRow, type DesiredUser, syncedKeys } from '../db/schema.ts'
 import { insertUsers, readRows, readTombstones, refreshUsers, updateUsers } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
 import { hearClock, type Pass, settlesIn } from './pass.ts'
-import { type Change, type Plan, planDoubtful, planPage } from './plan.ts'
+import { type Change, isSettled, type Plan, planDoubtful, planPage } from './plan.ts'
 
 /** Clerk takes up to 100 ids in one request. */
 const idsPerRequest = 100
@@ -43,7 +43,12 @@ async function settleDoubts(pass: Pass, doubtful: readonly CurrentRow[]): Promis
   const userIds = doubtful.map((row) => row.clerkId)
   const answer = await pass.clerk.listUsers({ limit: idsPerRequest, userIds })
   hearClock(pass, answer.date)
-  const users = answer.users.flatMap((user) => (user.kind === 'user' ? [user.desired] : []))
+  // A version that lay in the future when the page came may be a change made while Postgres kept us waiting: then this
+  // answer, too, may lag behind it.
+  const settled = new Set(doubtful.filter((row) => isSettled(row, pass.clock)).map((row) => row.clerkId))
+  const users = answer.users.flatMap((user) =>
+    user.kind === 'user' && settled.has(user.clerkId) ? [user.desired] : [],
+  )
   await applyPlan(pass, planDoubtful(users, doubtful))
 }
 

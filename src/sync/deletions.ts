@@ -97,7 +97,7 @@ export async function confirmCandidates(
 /** A row without a version settles within a day, any other within the grace after the version. */
 function leaveForGrace(pass: Pass, row: CurrentRow): void {
   pass.tally.counts.pending++
-  pass.tally.kept.otherwise.add(row.clerkId)
+  pass.tally.kept.pending.add(row.clerkId)
   const { latest, graceMs } = pass.clock
   if (latest === undefined) {
     pass.tally.notes.add('no answer of Clerk had a Date header: without its clock no row is deleted')
@@ -224,7 +224,7 @@ async function deleteAlone(pass: Pass, rows: readonly CurrentRow[]): Promise<voi
     } catch (error) {
       if (!(error instanceof PostgresRefusal)) throw error
       if (error.kind === 'lock' && tryNumber < lockTries) continue
-      pass.tally.kept.otherwise.add(row.clerkId)
+      pass.tally.kept.refused.add(row.clerkId)
       if (error.kind === 'lock') rejectLocked(pass, row.clerkId, error)
       else pass.tally.rejected.set(row.clerkId, `deletion refused by ${error.constraint} (${error.code})`)
       return
@@ -267,7 +267,7 @@ async function noteKept(
   const found = await readRows(pass.database.db, [...versions.keys()], pass.shape)
   for (const row of found) {
     if (row.clerkUpdatedAt === versions.get(row.clerkId)) {
-      pass.tally.kept.otherwise.add(row.clerkId)
+      pass.tally.kept.refused.add(row.clerkId)
       pass.tally.rejected.set(row.clerkId, 'the database keeps the row')
     } else leaveForGrace(pass, row)
   }

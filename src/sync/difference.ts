@@ -10,8 +10,10 @@ export interface Difference {
   readonly pending: readonly string[]
   /** Rows that the guard or the policy keeps. */
   readonly withheld: readonly string[]
-  /** Rows that stay for another reason: pending, or refused. */
+  /** Rows whose deletion was refused. */
   readonly kept: readonly string[]
+  /** Rows left for the grace: the listing may lag behind their users. */
+  readonly doubtful: readonly string[]
   /** Users that Clerk counts beyond all that (or, below zero, rows). */
   readonly unexplained: number
 }
@@ -25,7 +27,8 @@ export function differenceOf(tally: Tally): Omit<Difference, 'unexplained'> {
     rejected: tally.rejections().slice(0, namesMax),
     pending: [...tally.pendingUsers].slice(0, namesMax),
     withheld: [...tally.kept.withheld].slice(0, namesMax),
-    kept: [...tally.kept.otherwise].slice(0, namesMax),
+    kept: [...tally.kept.refused].slice(0, namesMax),
+    doubtful: [...tally.kept.pending].slice(0, namesMax),
   }
 }
 
@@ -34,25 +37,27 @@ export function mayLackRow(difference: Omit<Difference, 'unexplained'>): string[
   return [...new Set([...difference.rejected.map((each) => each.clerkId), ...difference.pending])]
 }
 
-/** The rows that may be without a user. */
-export function mayLackUser(difference: Omit<Difference, 'unexplained'>): string[] {
+/** The rows that are without a user. */
+export function lackUser(difference: Omit<Difference, 'unexplained'>): string[] {
   return [...new Set([...difference.withheld, ...difference.kept])]
 }
 
 /**
  * How far Clerk's counts lie beyond what the table explains: 0 if `rows`, with the users that lack one and without the
- * rows that lack a user, lies between the two counts.
+ * rows that lack a user, lies between the two counts, whether or not there are users to the doubtful rows.
  */
 export function beyond(facts: {
   rows: number
   usersWithoutRow: number
   rowsWithoutUser: number
+  doubtfulRows: number
   countBefore: number
   countAfter: number
 }): number {
-  const expected = facts.rows + facts.usersWithoutRow - facts.rowsWithoutUser
+  const most = facts.rows + facts.usersWithoutRow - facts.rowsWithoutUser
+  const least = most - facts.doubtfulRows
   const low = Math.min(facts.countBefore, facts.countAfter)
   const high = Math.max(facts.countBefore, facts.countAfter)
-  if (expected < low) return low - expected
-  return expected > high ? high - expected : 0
+  if (most < low) return low - most
+  return least > high ? high - least : 0
 }

@@ -7,7 +7,7 @@ import type { Progress } from '../db/state.ts'
 import { countRows, countRowsOf, readAbsentIds, readUndatedIds } from '../db/users.ts'
 import { applyUsers, retryRefused } from './apply.ts'
 import { confirmCandidates, deleteDenied } from './deletions.ts'
-import { beyond, type Difference, differenceOf, mayLackRow, mayLackUser } from './difference.ts'
+import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
 import { shortfallOf } from './guard.ts'
 import { hearClock, type Pass, settlesIn } from './pass.ts'
 import { type WalkPage, walkUsers } from './walk.ts'
@@ -17,6 +17,9 @@ const watermarkLagMs = 10 * 60_000
 
 /** One is asked along; the others in case it has been deleted since. */
 const canariesKept = 3
+
+/** After so many pages in a row of users who signed up meanwhile the pass ends: a busy instance brings ever more. */
+const newcomerPagesMax = 3
 
 /** Everything a pass has to remember between its pages. Flat: ids only of what is in doubt. */
 interface Sightings {
@@ -56,14 +59,24 @@ export async function runFullPass(
     pageSize: pass.options.pageSize,
     note: (text) => pass.tally.notes.add(text),
   })
-  for (;;) {
+  // Users with dates to come are not newcomers: until as many as Clerk counted have been seen, they may be some of those.
+  const isEveryoneSeen = () => pass.tally.counts.seen >= before.count
+  for (let newcomers = 0; newcomers < newcomerPagesMax; ) {
     pass.signal.throwIfAborted()
     const next = await walk.next()
     if (next.done === true) {
       if (!next.value.complete) pass.tally.complete = false
       break
     }
-    await takePage(pass, sightings, next.value)
+    const page = next.value
+    newcomers = isEveryoneSeen() && isOfNewcomers(page, sightings.countedAt) ? newcomers + 1 : 0
+    // Sign-ups can go on for ever. Who was there when the pass began has been seen; the span stays open for their rows.
+    const isLast = newcomers === newcomerPagesMax
+    await takePage(
+      pass,
+      sightings,
+      isLast ? { ...page, span: { ...page.span, upTo: undefined }, closesSpan: true } : page,
+    )
     pass.onProgress(pass.tally.counts.seen, before.count)
   }
 
@@ -98,6 +111,11 @@ export async function runFullPass(
   )
 }
 
+/** True for a page whose users have all come since the pass counted. */
+function isOfNewcomers(page: WalkPage, countedAt: number): boolean {
+  return page.users.length > 0 && page.users.every((user) => (user.createdAt ?? 0) > countedAt)
+}
+
 /** Holds the table against Clerk's counts, and names what stands between them. */
 async function closeFullPass(
   pass: Pass,
@@ -113,11 +131,12 @@ async function closeFullPass(
   const unexplained = beyond({
     rows: await countRows(db, shape),
     usersWithoutRow: rowless.length - (await countRowsOf(db, rowless, shape)),
-    rowsWithoutUser: await countRowsOf(db, mayLackUser(named), shape),
+    rowsWithoutUser: await countRowsOf(db, lackUser(named), shape),
+    doubtfulRows: await countRowsOf(db, named.doubtful, shape),
     countBefore,
     countAfter,
   })
-  if (!pass.dryRun) tally.unexplained = Math.max(0, unexplained - tally.shortfall)
+  if (!pass.dryRun) tally.unexplained = Math.max(0, unexplained - tally.missing())
   // Fewer users than rows: the listing may lag behind deletions. After the grace it cannot; then the count is wrong.
   if (unexplained < 0 && unexplained !== unexplainedBefore) settlesIn(pass, pass.options.graceMs)
   return {

@@ -5,7 +5,7 @@ import type { ReadableUser } from '../clerk/user.ts'
 import { countRows, countRowsOf } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
 import { applyUsers } from './apply.ts'
-import { beyond, type Difference, differenceOf, mayLackRow, mayLackUser } from './difference.ts'
+import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
 import { watermarkOf } from './full-pass.ts'
 import { hearClock, type Pass } from './pass.ts'
 
@@ -39,6 +39,8 @@ export async function runIncrementalPass(
     ...differenceOf(pass.tally),
     withheld: since.difference.withheld,
     kept: since.difference.kept,
+    // Who is seen lives, and is in doubt no more.
+    doubtful: since.difference.doubtful.filter((id) => !read.seen.has(id)),
     pending: [...new Set([...since.difference.pending, ...pass.tally.pendingUsers])],
     unexplained: since.difference.unexplained,
   }
@@ -86,7 +88,8 @@ async function gapOf(
   const gap = beyond({
     rows: (await countRows(db, pass.shape)) + created,
     usersWithoutRow: rowless.length - (await countRowsOf(db, rowless, pass.shape)),
-    rowsWithoutUser: await countRowsOf(db, mayLackUser(difference), pass.shape),
+    rowsWithoutUser: await countRowsOf(db, lackUser(difference), pass.shape),
+    doubtfulRows: await countRowsOf(db, difference.doubtful, pass.shape),
     countBefore: countBefore - difference.unexplained,
     countAfter: countAfter - difference.unexplained,
   })
@@ -98,7 +101,7 @@ async function readRecent(
   pass: Pass,
   watermark: number,
   total: number,
-): Promise<{ newest: number | null } | { stepUp: string }> {
+): Promise<{ newest: number | null; seen: ReadonlySet<string> } | { stepUp: string }> {
   const seen = new Set<string>()
   let newest: number | null = null
   let offset = 0
@@ -123,7 +126,7 @@ async function readRecent(
     await takeRecent(pass, fresh)
     pass.onProgress(pass.tally.counts.seen, total)
     // Nobody new: these are all the users there are.
-    if (fresh.length === 0 || (oldest !== undefined && oldest < watermark)) return { newest }
+    if (fresh.length === 0 || (oldest !== undefined && oldest < watermark)) return { newest, seen }
     offset = Math.max(offset + 1, offset + answer.users.length - overlap)
   }
   return { stepUp: `more than ${pagesMax} pages changed since the last pass` }

@@ -107,7 +107,12 @@ export class Tally {
   /** Users left for the grace: some have no row. */
   readonly pendingUsers = new Set<string>()
   /** Rows that stay though Clerk may not have their users: by guard or policy, or for another reason. */
-  readonly kept = { withheld: new Set<string>(), otherwise: new Set<string>() }
+  readonly kept = {
+    withheld: new Set<string>(),
+    refused: new Set<string>(),
+    /** Left for the grace: their users may live. */
+    pending: new Set<string>(),
+  }
   /** When the youngest of what is pending will have settled, in ms from when it was seen; 0 if nothing is. */
   settlesInMs = 0
   /** Fallbacks used, and what is open. */
@@ -125,9 +130,14 @@ export class Tally {
   /** Notes, with how many users were on no page and what stays unexplained. */
   allNotes(): string[] {
     const notes = [...this.notes]
-    if (this.shortfall > 0) notes.push(`${this.shortfall} users that Clerk counts were on no page`)
+    if (this.missing() > 0) notes.push(`${this.missing()} users that Clerk counts were on no page`)
     if (this.unexplained > 0) notes.push(`${this.unexplained} users that Clerk counts are not in the table`)
     return notes
+  }
+
+  /** Users that Clerk counts, no page showed, and no row left for the grace can stand for. */
+  missing(): number {
+    return Math.max(0, this.shortfall - this.kept.pending.size)
   }
 
   /** A new tally for the full pass that follows: it counts anew, but for what has been written. */

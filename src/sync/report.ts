@@ -31,7 +31,7 @@ export function statusOf(tally: Tally, policy: 'sync' | 'upsert-only', error: un
   if (
     !tally.complete ||
     tally.unproven ||
-    tally.shortfall > 0 ||
+    tally.missing() > 0 ||
     tally.unexplained > 0 ||
     counts.rejected > 0
   )

@@ -29,8 +29,7 @@ export type Ask = {
   readonly byTime: boolean
   /** Users that the page may repeat, with their times; it must repeat one, unmoved. */
   readonly repeats: ReadonlyMap<string, number>
-  /** No user of the page may be this one or older than this. */
-  readonly excluded: string | undefined
+  /** No user of the page may be older than this. */
   readonly notBefore: number
   readonly fallback: string | undefined
 }
@@ -56,7 +55,6 @@ function afterUser(trail: readonly Known[], place: number, fallback: string | un
     query: user === undefined ? {} : { startingAfter: user.clerkId },
     byTime: false,
     repeats: timesOf(trail.slice(Math.max(0, place + 1))),
-    excluded: user?.clerkId,
     notBefore: user?.time ?? Number.NEGATIVE_INFINITY,
     fallback,
   }
@@ -84,7 +82,6 @@ function asksByTime(trail: readonly Known[], cursor: number, pageSize: number): 
         },
         byTime: true,
         repeats: timesOf(since),
-        excluded: undefined,
         notBefore: user.time - 1,
         fallback: 'continued by creation time, without the cursor',
       },

@@ -137,7 +137,7 @@ function stepOf(page: Page, ask: Ask, thread: Thread): Step | undefined {
 
 /** True if the page goes on where the one before ended: it repeats a user of that one, and shows none behind it. */
 function holdsThread(page: Page, ask: Ask): boolean {
-  if (page.known.some((user) => user.clerkId === ask.excluded || user.time < ask.notBefore)) return false
+  if (page.known.some((user) => user.time < ask.notBefore)) return false
   return ask.repeats.size === 0 || page.known.some((user) => ask.repeats.get(user.clerkId) === user.time)
 }
 

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { type Random, randomFrom } from '../../src/dev/sandbox/random.ts'
-import { createSettledWorld, idsInOrder, idsWithoutRow, timesWithTie } from '../support/settled.ts'
+import { createSettledWorld, idsInOrder, idsWithoutRow, timesWithTie, upTo } from '../support/settled.ts'
 import { longAgo } from '../support/walking.ts'
 import type { World } from '../support/world.ts'
 
@@ -123,6 +123,42 @@ test('a user who moves from the unread to the read part of the list is planned i
     const { report } = await world.sync({ pageSize })
     expect(report).toMatchObject({ status: 'succeeded', notes: [] })
     expect(report.counts).toMatchObject({ seen: timesWithTie.length, updated: 1, deleted: 0 })
+    expect(await world.rows()).toEqual(world.wanted())
+  } finally {
+    await world.close()
+  }
+})
+
+test('a pass ends while people sign up before every one of its requests, and nobody loses a row', async () => {
+  const world = await createSettledWorld(upTo(12))
+  try {
+    world.sandbox.onRequest = ({ query }) => {
+      if (query.get('order_by') !== '+created_at') return
+      world.sandbox.clock.advance(2000)
+      for (let index = 0; index < 8; index++) world.sandbox.users.create()
+    }
+    const { report } = await world.sync({ pageSize })
+    expect(report).toMatchObject({ status: 'succeeded', counts: { deleted: 0 } })
+    world.sandbox.onRequest = undefined
+    expect((await world.sync({ pageSize })).report).toMatchObject({
+      status: 'succeeded',
+      counts: { deleted: 0 },
+    })
+    expect(await world.rows()).toEqual(world.wanted())
+  } finally {
+    await world.close()
+  }
+})
+
+test('users dated in the future are read to the last, however many', async () => {
+  const world = await createSettledWorld(upTo(12))
+  try {
+    const later = Date.parse('2999-01-01T00:00:00.000Z')
+    for (let index = 0; index < 40; index++) world.sandbox.users.import({ created_at: later + index })
+    expect((await world.sync({ pageSize })).report).toMatchObject({
+      status: 'succeeded',
+      counts: { created: 40 },
+    })
     expect(await world.rows()).toEqual(world.wanted())
   } finally {
     await world.close()

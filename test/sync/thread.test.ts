@@ -96,6 +96,30 @@ test('a listing of which no way of asking continues ends incomplete, after what 
   })
 })
 
+test('by time a tie is read once, also where the user after it has gone', async () => {
+  await withUsers([0, 0, 0, 0, ...upTo(10, 1)], {}, async (sandbox) => {
+    const users = ordered(sandbox)
+    sandbox.cursorMode = 'refused'
+    before(sandbox, 2, () => sandbox.users.delete(users[4]?.id ?? ''))
+    const walked = await walk(sandbox, 5)
+    expect(walked.complete).toBe(true)
+    expect(seenIn(walked)).toEqual(users.map((user) => user.id))
+  })
+})
+
+test('by time a tie is read on from where it was, also where some of it have gone', async () => {
+  await withUsers([...upTo(14).map(() => 0), 1], {}, async (sandbox) => {
+    const users = ordered(sandbox)
+    sandbox.cursorMode = 'refused'
+    before(sandbox, 2, () => {
+      for (const { id } of users.slice(0, 3)) sandbox.users.delete(id)
+    })
+    const walked = await walk(sandbox, 6)
+    expect(walked.complete).toBe(true)
+    expect(seenIn(walked)).toEqual(users.map((user) => user.id))
+  })
+})
+
 test('a page in another order than asked for is an error', async () => {
   await withUsers(upTo(20), {}, async (sandbox) => {
     sandbox.faults.add({
