@@ -10,6 +10,7 @@ import { confirmCandidates, deleteDenied } from './deletions.ts'
 import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
 import { shortfallOf } from './guard.ts'
 import { hearClock, type Pass, settlesIn } from './pass.ts'
+import type { PassClock } from './plan.ts'
 import { type WalkPage, walkUsers } from './walk.ts'
 
 /** A listing may lag so long behind the writes: the watermark stays as far behind. */
@@ -104,7 +105,7 @@ export async function runFullPass(
   if (!pass.tally.complete) return undefined
   return closeFullPass(
     pass,
-    watermarkOf(versionOf(newest.users), pass.clock.startedAt),
+    watermarkOf(versionOf(newest.users), pass.clock),
     before.count,
     after.count,
     unexplained,
@@ -205,8 +206,9 @@ function versionOf([user]: readonly ReadUser[]): number | undefined {
  * Clerk's newest change, or where that cannot be read Clerk's clock, less what a listing may lag. Never ahead of Clerk's
  * clock: one user dated far ahead would hide everybody else's changes. Null where the table could not hold it.
  */
-export function watermarkOf(version: number | undefined, startedAt: number | undefined): number | null {
+export function watermarkOf(version: number | undefined, clock: PassClock): number | null {
   const unknown = Number.POSITIVE_INFINITY
-  const watermark = Math.min(version ?? unknown, startedAt ?? unknown) - watermarkLagMs
+  const watermark =
+    Math.min(version ?? unknown, clock.startedAt ?? unknown) - Math.max(watermarkLagMs, clock.graceMs)
   return isStorableTime(watermark) ? watermark : null
 }

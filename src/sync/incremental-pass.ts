@@ -57,7 +57,7 @@ export async function runIncrementalPass(
     after = again
   }
   if (isChased(gap)) return { stepUp: `Clerk counts ${after.count} users, which the table does not explain` }
-  const watermark = read.newest === null ? null : watermarkOf(read.newest, pass.clock.startedAt)
+  const watermark = read.newest === null ? null : watermarkOf(read.newest, pass.clock)
   return { watermark: watermark ?? since.watermark, difference }
 }
 

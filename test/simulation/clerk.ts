@@ -1,0 +1,202 @@
+// The sandbox's Clerk without a socket: the same answers and the same faults, handed over in the process, and the truth
+// about every user at every moment, which the checks hold the table against.
+import { createClock } from '../../src/dev/sandbox/clock.ts'
+import { createFaults, type FaultOptions, type RecordedRequest, spoil } from '../../src/dev/sandbox/faults.ts'
+import { LIMIT_DEFAULT, Refusal } from '../../src/dev/sandbox/query.ts'
+import type { Random } from '../../src/dev/sandbox/random.ts'
+import {
+  answerCount,
+  answerInstance,
+  answerList,
+  answerUser,
+  type Behaviour,
+} from '../../src/dev/sandbox/reads.ts'
+import { errorReply, type Reply } from '../../src/dev/sandbox/reply.ts'
+import { INSTANCE_ID } from '../../src/dev/sandbox/seed.ts'
+import { UserStore } from '../../src/dev/sandbox/store.ts'
+import type { SandboxUser, UserParts } from '../../src/dev/sandbox/user.ts'
+import type { WebhookEvent } from '../../src/dev/sandbox/webhooks.ts'
+import type { SimulationOptions } from './options.ts'
+import type { Row } from './postgres.ts'
+
+/** What a row should hold. */
+export type Wanted = Pick<Row, 'name' | 'email' | 'imageUrl' | 'createdAt' | 'updatedAt'>
+
+/** A user from a moment on. Undefined wants: deleted, or of a shape that no row can have. */
+export interface Version {
+  readonly at: number
+  readonly isDeleted: boolean
+  readonly createdAt: number
+  readonly wanted: Wanted | undefined
+}
+
+/** A delivery that Clerk owes. */
+export interface Event {
+  readonly id: number
+  readonly type: WebhookEvent
+  readonly clerkId: string
+  readonly user: SandboxUser | undefined
+  readonly at: number
+}
+
+/** An answer, as the one who asked got it. */
+export interface Heard {
+  readonly request: RecordedRequest
+  readonly fault: FaultOptions | undefined
+  readonly value: unknown
+  readonly at: number
+}
+
+export class SimulatedClerk {
+  readonly clock
+  readonly users: UserStore
+  readonly behaviour: Behaviour & { dateHeader: boolean }
+  readonly faults = createFaults()
+  readonly history = new Map<string, Version[]>()
+  /** Not delivered yet, and not lost. */
+  readonly events: Event[] = []
+  readonly instanceId = INSTANCE_ID
+  private readonly options: SimulationOptions
+  private eventCount = 0
+
+  constructor(options: SimulationOptions, at: number) {
+    this.options = options
+    this.clock = createClock({ at, frozen: true })
+    this.users = new UserStore({ clock: this.clock, instanceId: INSTANCE_ID, ties: options.ties })
+    this.behaviour = {
+      environmentType: 'production',
+      listingLagMs: 0,
+      countLagMs: 0,
+      filterLags: options.filterLags,
+      cursorMode: options.cursorMode,
+      deletedCursor: options.deletedCursor,
+      userIdFilter: 'normal',
+      paramsIgnored: new Set(),
+      badLimit: 'default',
+      inclusive: options.inclusive,
+      dateHeader: options.dateHeader,
+    }
+    // Each reader's world begins here, or the first lagging look would find a world without a past.
+    this.users.worldBefore(1, 'list')
+    this.users.worldBefore(1, 'count')
+  }
+
+  now(): number {
+    return this.clock.now()
+  }
+
+  create(parts: UserParts): string {
+    const user = this.users.create(parts)
+    this.note('user.created', user.id, user)
+    return user.id
+  }
+
+  update(clerkId: string, parts: UserParts): void {
+    this.note('user.updated', clerkId, this.users.update(clerkId, parts))
+  }
+
+  signIn(clerkId: string): void {
+    this.note('user.updated', clerkId, this.users.signIn(clerkId))
+  }
+
+  delete(clerkId: string): void {
+    this.users.delete(clerkId)
+    this.note('user.deleted', clerkId, undefined)
+  }
+
+  private note(type: WebhookEvent, clerkId: string, user: SandboxUser | undefined): void {
+    const versions = this.history.get(clerkId) ?? []
+    const createdAt = user?.created_at ?? versions.at(-1)?.createdAt ?? 0
+    versions.push({
+      at: this.now(),
+      isDeleted: user === undefined,
+      createdAt,
+      wanted: user && wantedOf(user),
+    })
+    this.history.set(clerkId, versions)
+    this.events.push({ id: ++this.eventCount, type, clerkId, user, at: this.now() })
+  }
+
+  /** Who lives now. */
+  liveIds(): string[] {
+    return [...this.history].filter(([, versions]) => versions.at(-1)?.isDeleted === false).map(([id]) => id)
+  }
+
+  /** The place in the history at which a user stood at that moment; -1 before its creation. */
+  placeAt(clerkId: string, at: number): number {
+    return (this.history.get(clerkId) ?? []).findLastIndex((version) => version.at <= at)
+  }
+
+  /** The way to the network. `random` decides how old the answer is. */
+  answer(url: URL, random: Random): { response: Response; heard: Heard } {
+    const { options, behaviour } = this
+    const lag = (most: number) =>
+      options.isLagSteady ? most : random.pick([0, most, random.below(most + 1)])
+    behaviour.listingLagMs = lag(options.listingLagMs)
+    behaviour.countLagMs = lag(options.countLagMs)
+    const path = url.pathname.replace(/^\/v1/, '')
+    const query = url.searchParams
+    const endpoint =
+      path === '/users'
+        ? 'list'
+        : path === '/users/count'
+          ? 'count'
+          : path === '/instance'
+            ? 'instance'
+            : 'user'
+    const request = { endpoint, method: 'GET', path, query, at: this.now(), status: 0 } as const
+    const right = this.rightAnswer(endpoint, path, query)
+    const fault = this.faults.take(request)
+    const limit = Number(query.get('limit')) || LIMIT_DEFAULT
+    const reply = fault === undefined ? right : spoil(right, fault, limit)
+    const heard = { request: { ...request, status: reply.status }, fault, value: reply.value, at: this.now() }
+    return { response: this.sent(reply), heard }
+  }
+
+  private rightAnswer(endpoint: string, path: string, query: URLSearchParams): Reply {
+    const source = { ...this.behaviour, users: this.users, instanceId: this.instanceId }
+    try {
+      if (endpoint === 'list') return answerList(source, query)
+      if (endpoint === 'count') return answerCount(source, query)
+      if (endpoint === 'instance') return answerInstance(source)
+      return answerUser(source, path.slice('/users/'.length))
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error
+      return errorReply(422, 'form_param_value_invalid', 'is invalid', { longMessage: error.message })
+    }
+  }
+
+  /** What the network makes of it. Throws where no answer arrives. */
+  private sent(reply: Reply): Response {
+    if (reply.wire === 'reset') throw new TypeError('fetch failed')
+    if (reply.wire === 'hang') throw new DOMException('it took too long', 'TimeoutError')
+    const body = reply.text ?? JSON.stringify(reply.value)
+    const headers = new Headers(reply.headers)
+    if (this.behaviour.dateHeader) headers.set('date', new Date(this.now()).toUTCString())
+    const isCut = reply.wire === 'truncated' || reply.wire === 'slow-body'
+    return new Response(isCut ? cutStream(body) : body, { status: reply.status, headers })
+  }
+}
+
+function cutStream(body: string): ReadableStream {
+  return new ReadableStream({
+    start(controller) {
+      controller.enqueue(new TextEncoder().encode(body.slice(0, body.length / 2)))
+      controller.error(new TypeError('terminated'))
+    },
+  })
+}
+
+/** The mapping as the README states it, written once more on purpose, for the users that the simulation makes. */
+function wantedOf(user: SandboxUser): Wanted | undefined {
+  if (typeof user.username === 'object' && user.username !== null) return undefined
+  const email = user.email_addresses.find((each) => each.id === user.primary_email_address_id)?.email_address
+  const names = [user.first_name, user.last_name].map((part) => (part ?? '').trim()).filter(Boolean)
+  return {
+    name: names.join(' ') || user.username || email || user.id,
+    email: email ?? null,
+    imageUrl: user.image_url ?? '',
+    createdAt: user.created_at,
+    updatedAt: user.updated_at,
+  }
+}

@@ -1,0 +1,125 @@
+// What a seed decides: the options of a world and the steps of its history. Each step carries a seed of its own, so that
+// a step can be left out without changing what the others do.
+import type { CursorMode, DeletedCursor } from '../../src/dev/sandbox/list.ts'
+import { type Random, randomFrom, seedOf } from '../../src/dev/sandbox/random.ts'
+import type { Ties } from '../../src/dev/sandbox/world.ts'
+
+export interface SimulationOptions {
+  readonly graceMs: number
+  /** The most that a listing lags; each request has a lag of its own. At most the grace. */
+  readonly listingLagMs: number
+  readonly countLagMs: number
+  /** Whether every request lags as long as it may. */
+  readonly isLagSteady: boolean
+  readonly filterLags: boolean
+  readonly policy: 'sync' | 'upsert-only'
+  readonly maxDeletes: number | undefined
+  readonly pageSize: number
+  /** How far Postgres's clock is ahead of Clerk's. */
+  readonly skewMs: number
+  readonly ties: Ties
+  readonly deletedCursor: DeletedCursor
+  readonly cursorMode: CursorMode
+  readonly inclusive: boolean
+  readonly dateHeader: boolean
+  readonly hasFaults: boolean
+  /** Which of its two endpoints may deny a live user: never both, since no reader could tell that from the truth. */
+  readonly mayDenyAlone: boolean
+  /** Users that Clerk has from the start. */
+  readonly users: number
+  /** Rows from before, without Clerk's times. */
+  readonly adoptedRows: number
+}
+
+const stepKinds = {
+  create: 3,
+  import: 3,
+  update: 5,
+  'sign in': 2,
+  move: 2,
+  delete: 6,
+  'full pass': 6,
+  'incremental pass': 4,
+  'one user': 2,
+  'dry run': 1,
+  deliver: 9,
+  lose: 1,
+  tick: 6,
+  go: 5,
+  drain: 3,
+  turnover: 4,
+  race: 3,
+  stall: 2,
+  crash: 2,
+  stop: 1,
+  beat: 2,
+  fault: 4,
+  'faults off': 2,
+  'database fault': 2,
+  'hand edit': 1,
+  spoil: 1,
+} as const
+
+export type StepKind = keyof typeof stepKinds
+
+export interface Step {
+  readonly kind: StepKind
+  readonly seed: number
+}
+
+export interface Scenario {
+  readonly seed: number
+  readonly options: SimulationOptions
+  readonly steps: readonly Step[]
+}
+
+const minuteMs = 60_000
+const dayMs = 24 * 60 * minuteMs
+const allKinds = Object.entries(stepKinds).flatMap(([kind, weight]) =>
+  Array.from({ length: weight }, () => kind as StepKind),
+) as [StepKind, ...StepKind[]]
+
+/** The world and the history of that seed. */
+export function scenarioOf(seed: number): Scenario {
+  const random = randomFrom(seedOf(`world ${seed}`))
+  const options = optionsFrom(random)
+  const length = 6 + random.below(24)
+  const steps = Array.from({ length }, (_, index) => ({
+    kind: kindFrom(random, options),
+    seed: seedOf(`step ${seed} ${index}`),
+  }))
+  return { seed, options, steps }
+}
+
+function kindFrom(random: Random, options: SimulationOptions): StepKind {
+  const kind = random.pick(allKinds)
+  const isFault = kind === 'fault' || kind === 'database fault' || kind === 'faults off'
+  return isFault && !options.hasFaults ? 'deliver' : kind
+}
+
+function optionsFrom(random: Random): SimulationOptions {
+  const graceMs = random.pick([10 * minuteMs, 10 * minuteMs, minuteMs, 30 * minuteMs])
+  // The watermark stays ten minutes behind, whatever the grace.
+  const lagMax = Math.min(graceMs, 10 * minuteMs)
+  const lag = () => random.pick([0, Math.floor(lagMax / 20), Math.floor(lagMax / 2), lagMax])
+  return {
+    graceMs,
+    listingLagMs: lag(),
+    countLagMs: lag(),
+    isLagSteady: random.chance(0.4),
+    filterLags: random.chance(0.8),
+    policy: random.chance(0.88) ? 'sync' : 'upsert-only',
+    maxDeletes: random.pick([undefined, undefined, 0, 1, 2]),
+    pageSize: 2 + random.below(3),
+    skewMs: random.pick([0, 1500, -90_000, dayMs, -400 * dayMs]),
+    ties: random.pick(['id', 'id-descending', 'scrambled']),
+    deletedCursor: random.pick(['remember', 'refuse', 'ignore', 'empty']),
+    cursorMode: random.pick(['normal', 'normal', 'normal', 'normal', 'refused', 'ignored', 'time-only']),
+    inclusive: random.chance(0.5),
+    dateHeader: random.chance(0.97),
+    hasFaults: random.chance(0.5),
+    mayDenyAlone: random.chance(0.3),
+    users: random.pick([0, 1, 2, 3, 4, 6, 9, 12]),
+    adoptedRows: random.chance(0.15) ? 1 + random.below(3) : 0,
+  }
+}
