@@ -99,7 +99,7 @@ describe('README', () => {
     )
     const links = [...readme.matchAll(/\]\(#([^)]+)\)/g)].map(([, link]) => link)
     expect(headings).toEqual(expect.arrayContaining(links))
-    const paths = inCode(readme.replaceAll(/^```.*?^```$/gms, '')).filter((code) =>
+    const paths = inCode(readme.replaceAll(/^ *```.*?^ *```$/gms, '')).filter((code) =>
       /^(src|drizzle|test|\.ci)\/[\w./-]*$/.test(code),
     )
     expect(paths.length).toBeGreaterThan(2)
