@@ -124,7 +124,8 @@ test.concurrent('one Ctrl-C under npm, which arrives twice, still ends the run i
   process.kill(-(running.child.pid ?? 0), 'SIGINT')
   const ended = await running.ended
   hold.release()
-  expect(ended.code).toBe(130)
+  // npm passes 130 on, or now and then dies of the signal itself: what counts is the run's own end.
+  expect([130, null]).toContain(ended.code)
   expect(reportOf(ended).status).toBe('aborted')
   expect(await runsOf(shop)).toEqual(['aborted'])
 })
