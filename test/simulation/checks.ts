@@ -1,5 +1,5 @@
 // What must hold whatever happens: checked after every commit against the truth about Clerk, and at the end of every run
-// against what was seen to happen in the table. The rules are DESIGN's, told a second time without its code.
+// against what was seen to happen in the table. The rules are the README's promises, told a second time without the code.
 import type { RunOutcome } from '../../src/sync/reconcile.ts'
 import type { Event, Heard, SimulatedClerk } from './clerk.ts'
 import type { SimulationOptions } from './options.ts'
