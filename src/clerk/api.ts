@@ -3,6 +3,7 @@
 import pRetry from 'p-retry'
 import { isSyncError, SyncError } from '../errors.ts'
 import { createGate, defaultRequestsPer10s } from './rate-limit.ts'
+import { withTimeout } from './timeout.ts'
 import { isClerkUserId, type ReadUser, readUser } from './user.ts'
 
 /** The API version that `@clerk/backend` 3.25 sends, which does not export it. */
@@ -62,14 +63,13 @@ export function createClerkClient(options: ClerkClientOptions): ClerkClient {
   const gate = createGate(options.requestsPer10s ?? defaultRequestsPer10s(options.secretKey), signal)
   const requests = { total: 0, throttled: 0 }
 
-  const send = async (url: URL, headers: Headers, deadline: number): Promise<Response> => {
+  const send = async (url: URL, headers: Headers, deadline: number) => {
     requests.total++
     const restMs = Math.max(1, Math.ceil(deadline - performance.now()))
-    return fetchAnswer(url, {
-      headers,
+    return withTimeout(signal, Math.min(limits.requestMs, restMs), async (ended) => {
       // A redirect would carry the request to a server that nobody configured.
-      redirect: 'manual',
-      signal: AbortSignal.any([signal, AbortSignal.timeout(Math.min(limits.requestMs, restMs))]),
+      const response = await fetchAnswer(url, { headers, redirect: 'manual', signal: ended })
+      return { status: response.status, headers: response.headers, body: await response.text() }
     })
   }
 
@@ -81,18 +81,10 @@ export function createClerkClient(options: ClerkClientOptions): ClerkClient {
   ): Promise<Answer<T>> => {
     const sent = headersOf(options.secretKey)
     await gate.enter(deadline)
-    let status: number
-    let headers: Headers
-    let body: string
-    try {
-      const response = await send(url, sent, deadline)
-      status = response.status
-      headers = response.headers
-      body = await response.text()
-    } catch (error) {
+    const { status, headers, body } = await send(url, sent, deadline).catch((error: unknown) => {
       signal.throwIfAborted()
       throw unreachable(error)
-    }
+    })
     const date = dateOf(headers.get('date'))
     if (status === 429) {
       requests.throttled++

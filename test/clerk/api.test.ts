@@ -4,11 +4,16 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { createClerkClient as createSdkClient } from '@clerk/backend'
 import { afterAll, describe, expect, test } from 'vitest'
 import { type ClerkClient, type ClerkClientOptions, createClerkClient } from '../../src/clerk/api.ts'
 import { isSyncError, SyncError } from '../../src/errors.ts'
 import { logTo } from '../../src/log.ts'
+
+setFlagsFromString('--expose-gc')
+const collectGarbage: () => void = runInNewContext('gc')
 
 const secretKey = 'sk_test_TheKeyThatNobodyMaySee'
 const user = {
@@ -264,6 +269,20 @@ describe.concurrent('time', () => {
       await Promise.all(server.arrivals.map(({ closed }) => closed))
     },
   )
+
+  test.each<[string, Answer]>([
+    ['no answer', hang],
+    ['an answer that stops in its body', hangInBody],
+  ])('%s ends at the limit also while memory is collected', async (_what, answer) => {
+    const server = await serve(answer)
+    const collecting = setInterval(collectGarbage, 5)
+    try {
+      const error = await errorOf(list(clientOf(server, { limits: { ...quick, requestMs: 150, tries: 2 } })))
+      expect(error).toMatchObject({ kind: 'transient', message: 'Clerk did not answer in time' })
+    } finally {
+      clearInterval(collecting)
+    }
+  })
 
   test.each<[string, Answer]>([
     ['a request that hangs', hang],
