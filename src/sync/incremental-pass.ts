@@ -107,7 +107,7 @@ async function readRecent(
   let offset = 0
   for (let pages = 1; pages <= pagesMax; pages++) {
     pass.signal.throwIfAborted()
-    const limit = pages === 1 ? firstPageSize : pass.options.pageSize
+    const limit = pages === 1 ? Math.min(firstPageSize, pass.options.pageSize) : pass.options.pageSize
     const answer = await pass.clerk.listUsers({ limit, orderBy: '-updated_at', offset })
     hearClock(pass, answer.date)
     const users = answer.users.filter((user): user is ReadableUser => user.kind !== 'unreadable')
@@ -127,7 +127,7 @@ async function readRecent(
     pass.onProgress(pass.tally.counts.seen, total)
     // Nobody new: these are all the users there are.
     if (fresh.length === 0 || (oldest !== undefined && oldest < watermark)) return { newest, seen }
-    offset = Math.max(offset + 1, offset + answer.users.length - overlap)
+    offset = Math.max(offset + 1, offset + answer.users.length - Math.min(overlap, Math.floor(limit / 2)))
   }
   return { stepUp: `more than ${pagesMax} pages changed since the last pass` }
 }

@@ -1,60 +1,10 @@
-// What must hold whatever happens: checked after every commit against the truth about Clerk, and at the end of every run
-// against what was seen to happen in the table. The rules are the README's promises, told a second time without the code.
-import type { RunOutcome } from '../../src/sync/reconcile.ts'
-import type { Event, Heard, SimulatedClerk } from './clerk.ts'
+// What must hold whatever happens: checked after every commit against the truth about Clerk. The rules are the README's
+// promises, told a second time without the code; what a run says of itself in the end is held against it in endings.ts.
+import type { SimulatedClerk } from './clerk.ts'
 import type { SimulationOptions } from './options.ts'
 import type { Row, Snapshot } from './postgres.ts'
+import { Violation, type Witness } from './witness.ts'
 
-/** Something that must never happen has happened. */
-export class Violation extends Error {
-  override readonly name = 'Violation'
-}
-
-/** One run or delivery, as the simulation saw it. */
-export interface Witness {
-  readonly name: string
-  readonly kind: 'full' | 'incremental' | 'user' | 'webhook'
-  readonly dryRun: boolean
-  readonly approveDeletes: number | undefined
-  readonly event: Event | undefined
-  /** Clerk's clock. */
-  readonly startedAt: number
-  readonly heard: Heard[]
-  readonly counts: { created: number; updated: number; refreshed: number; deleted: number }
-  runId: number | undefined
-  /** Whether its run was the lease when its transaction began. */
-  hadLease: boolean
-  /** True once Postgres failed it, so that what is true of a run at peace need not hold. */
-  wasFailed: boolean
-  /** True if a commit succeeded whose answer never came. */
-  wasCommitLost: boolean
-}
-
-/** A witness of something that begins now, on Clerk's clock. */
-export function witnessOf(
-  name: string,
-  kind: Witness['kind'],
-  startedAt: number,
-  facts: { event?: Event; dryRun?: boolean; approveDeletes?: number },
-): Witness {
-  return {
-    name,
-    kind,
-    dryRun: facts.dryRun ?? false,
-    approveDeletes: facts.approveDeletes,
-    event: facts.event,
-    startedAt,
-    heard: [],
-    counts: { created: 0, updated: 0, refreshed: 0, deleted: 0 },
-    runId: undefined,
-    hadLease: false,
-    wasFailed: false,
-    wasCommitLost: false,
-  }
-}
-
-/** Answers that hide or invent users or counts, so that no reader can know better. */
-const lies = new Set(['missing-users', 'cut-short', 'empty-array', 'count-high', 'count-low', 404])
 const hourMs = 3600_000
 const dayMs = 24 * hourMs
 /** What the README promises for a small table. */
@@ -208,68 +158,8 @@ export class Checks {
     if (recent.length > most) throw new Violation(`${recent.length} deletions in an hour, ${most} allowed`)
   }
 
-  /** Judges the end of a run: what it reports against what was seen. */
-  end(witness: Witness, outcome: RunOutcome, after: Snapshot): void {
-    const { report } = outcome
-    const say = (what: string) => new Violation(`${witness.name} (${report.status}) ${what}`)
-    for (const key of ['created', 'updated', 'refreshed', 'deleted'] as const) {
-      const isTrue = report.counts[key] === witness.counts[key]
-      if (
-        !witness.dryRun &&
-        !isTrue &&
-        !(witness.wasCommitLost && report.counts[key] < witness.counts[key])
-      ) {
-        throw say(`reports ${report.counts[key]} ${key}, in truth ${witness.counts[key]}`)
-      }
-    }
-    const isNothing = Object.values(witness.counts).every((count) => count === 0)
-    if (report.status === 'withheld' && witness.counts.deleted > 0) throw say('has deleted')
-    if (report.status === 'skipped' && !isNothing) throw say('has written')
-    if (!outcome.complete && witness.counts.deleted > 0) throw say('was incomplete and has deleted')
-    if (this.sawUnreadable(witness) && witness.counts.deleted > 0) {
-      throw say('met a user without a readable id and has deleted')
-    }
-    const isOver = ['succeeded', 'partial', 'withheld'].includes(report.status)
-    if (!isOver && report.error === null) throw say('has no error')
-    if (report.runId !== null && !witness.wasFailed) {
-      const ledger = after.runs.get(report.runId)
-      if (ledger !== report.status && ledger !== 'abandoned') throw say(`stands in the ledger as ${ledger}`)
-    }
-    if (report.status === 'succeeded' || report.status === 'withheld') this.success(witness, outcome, after)
-  }
-
-  /** Who was there before the run began, and all the time, must have a row that is not older than that. */
-  private success(witness: Witness, { report }: RunOutcome, after: Snapshot): void {
-    if (witness.dryRun || report.pass === 'user') return
-    if (witness.heard.some(({ fault }) => fault !== undefined && lies.has(fault.kind))) return
-    if (report.pass === 'incremental' && (this.options.hasFaults || this.options.countLagMs > 0)) return
-    const open: string[] = []
-    for (const [id, versions] of this.clerk.history) {
-      if (this.edited.has(id)) continue
-      const place = this.clerk.placeAt(id, witness.startedAt - this.options.listingLagMs)
-      const since = place < 0 ? [] : versions.slice(place)
-      const [first] = since
-      if (first === undefined) continue
-      if (since.some((each) => each.wanted === undefined || each.createdAt !== first.createdAt)) continue
-      const row = after.rows.get(id)
-      if (row === undefined) open.push(`${id} has no row`)
-      else if (Math.max(...this.placesOf(row)) < place) open.push(`the row of ${id} is old`)
-    }
-    // A row that somebody else wrote between plan and apply is left to the next pass, and counted.
-    if (open.length > report.counts.pending)
-      throw new Violation(`${witness.name} succeeded, and ${open.join(', ')}`)
-  }
-
-  private sawUnreadable(witness: Witness): boolean {
-    return witness.heard.some(({ request, fault, value }) => {
-      const isWalk = request.query.get('order_by') === '+created_at' && request.status === 200
-      if (!isWalk || fault?.kind !== 'malformed-user' || !Array.isArray(value)) return false
-      return value.some((user) => typeof user?.id !== 'string' || !user.id.startsWith('user_'))
-    })
-  }
-
   /** The places in its history at which the user had these values. */
-  private placesOf(row: Row): number[] {
+  placesOf(row: Row): number[] {
     return (this.clerk.history.get(row.clerkId) ?? []).flatMap(({ wanted }, place) =>
       wanted !== undefined &&
       wanted.name === row.name &&

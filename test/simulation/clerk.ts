@@ -44,6 +44,8 @@ export interface Heard {
   readonly request: RecordedRequest
   readonly fault: FaultOptions | undefined
   readonly value: unknown
+  /** What it would have been without the fault. */
+  readonly right: unknown
   readonly at: number
 }
 
@@ -149,7 +151,13 @@ export class SimulatedClerk {
     const fault = this.faults.take(request)
     const limit = Number(query.get('limit')) || LIMIT_DEFAULT
     const reply = fault === undefined ? right : spoil(right, fault, limit)
-    const heard = { request: { ...request, status: reply.status }, fault, value: reply.value, at: this.now() }
+    const heard = {
+      request: { ...request, status: reply.status },
+      fault,
+      value: reply.value,
+      right: right.value,
+      at: this.now(),
+    }
     return { response: this.sent(reply), heard }
   }
 

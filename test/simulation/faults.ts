@@ -89,3 +89,17 @@ export function pickFault(simulation: Simulation, random: Random): FaultOptions 
     retryAfter: random.chance(0.7) ? 0 : 1e7,
   }
 }
+
+/** A gap in the walk: what it leaves unread, or unfinished, proves no absence. */
+export function pickGap(simulation: Simulation, random: Random): FaultOptions {
+  const how = random.pick<Malformation>(['null', 'a string', 'no id', 'a numeric id', 'a foreign id'])
+  const isCut = random.chance(0.3) && !simulation.options.mayDenyAlone
+  return {
+    endpoint: 'list',
+    ...(isCut ? { kind: 'empty-array' } : { kind: 'malformed-user', how, index: random.below(4) }),
+    times: random.pick([1, 2, Number.POSITIVE_INFINITY]),
+    when: ({ query }) =>
+      query.get('order_by') === '+created_at' &&
+      (!isCut || query.has('starting_after') || query.has('created_at_after')),
+  }
+}

@@ -4,6 +4,9 @@ import type { CursorMode, DeletedCursor } from '../../src/dev/sandbox/list.ts'
 import { type Random, randomFrom, seedOf } from '../../src/dev/sandbox/random.ts'
 import type { Ties } from '../../src/dev/sandbox/world.ts'
 
+/** How long a run waits until it counts again, as the command line has it; here that time passes without waiting. */
+export const recountDelayMs = 3000
+
 export interface SimulationOptions {
   readonly graceMs: number
   /** The most that a listing lags; each request has a lag of its own. At most the grace. */
@@ -105,7 +108,7 @@ function optionsFrom(random: Random): SimulationOptions {
   return {
     graceMs,
     listingLagMs: lag(),
-    countLagMs: lag(),
+    countLagMs: random.pick([0, recountDelayMs - 1000, lag(), lagMax]),
     isLagSteady: random.chance(0.4),
     filterLags: random.chance(0.8),
     policy: random.chance(0.88) ? 'sync' : 'upsert-only',

@@ -2,11 +2,11 @@
 // (the table must become equal to Clerk and stay so). A failure is shrunk by leaving out steps.
 import { type Random, randomFrom, seedOf } from '../../src/dev/sandbox/random.ts'
 import type { RunOutcome } from '../../src/sync/reconcile.ts'
-import { Violation } from './checks.ts'
 import { type Scenario, type Step, scenarioOf } from './options.ts'
 import type { Row, SimulatedPostgres, Snapshot } from './postgres.ts'
 import { type PassRequest, Simulation } from './simulation.ts'
 import { deliver, forgetLate, takeStep } from './steps.ts'
+import { Violation } from './witness.ts'
 
 const hourMs = 3600_000
 const dayMs = 24 * hourMs
@@ -120,6 +120,7 @@ async function findPeace(simulation: Simulation, { seed, options }: Scenario): P
 
   await deliverLate(simulation, random)
   if (random.chance(0.4)) await catchUp(simulation, random)
+  if (random.chance(0.3)) await lookTooEarly(simulation, random)
 }
 
 async function deliverLate(simulation: Simulation, random: Random): Promise<void> {
@@ -147,6 +148,28 @@ async function catchUp(simulation: Simulation, random: Random): Promise<void> {
   simulation.pass(options.graceMs + Math.max(options.listingLagMs, options.countLagMs) + 1000)
   await runAlone(simulation, { pass: 'incremental', approveDeletes: enough })
   requireEqual(simulation, 'an incremental pass later')
+}
+
+/**
+ * A full pass among changes of which its pages may show none, and the question for the newest may show all: what it was
+ * too early for is the next incremental pass's.
+ */
+async function lookTooEarly(simulation: Simulation, random: Random): Promise<void> {
+  const { clerk, options } = simulation
+  const others = clerk.liveIds()
+  const [hidden] = others.splice(random.below(others.length), 1)
+  if (hidden === undefined) return
+  clerk.update(hidden, { last_name: 'Hidden' })
+  for (const id of others) {
+    simulation.pass(1 + random.below(20))
+    clerk.signIn(id)
+  }
+  clerk.events.length = 0
+  simulation.pass(1)
+  await runAlone(simulation, { pass: 'full' })
+  simulation.pass(options.graceMs + Math.max(options.listingLagMs, options.countLagMs) + 1000)
+  await runAlone(simulation, { pass: 'incremental' })
+  requireEqual(simulation, 'an incremental pass after a look too early')
 }
 
 async function runAlone(simulation: Simulation, request: PassRequest): Promise<RunOutcome> {

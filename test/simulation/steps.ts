@@ -3,7 +3,7 @@
 import type { UserIdFilter } from '../../src/dev/sandbox/list.ts'
 import { type Random, randomFrom } from '../../src/dev/sandbox/random.ts'
 import type { Event } from './clerk.ts'
-import { pickFault, pickLive } from './faults.ts'
+import { pickFault, pickGap, pickLive } from './faults.ts'
 import type { Actor } from './gate.ts'
 import type { Step, StepKind } from './options.ts'
 import type { PassRequest, Simulation } from './simulation.ts'
@@ -127,6 +127,8 @@ const actions: Record<StepKind, Action> = {
     const { graceMs, listingLagMs } = simulation.options
     simulation.pass(random.pick([listingLagMs + 1, graceMs, graceMs + 1001, 31_000]))
     forgetLate(simulation)
+    if (simulation.options.hasFaults && random.chance(0.5))
+      simulation.clerk.faults.add(pickGap(simulation, random))
     await actions[random.pick<StepKind>(['full pass', 'full pass', 'incremental pass'])](simulation, random)
     if (random.chance(0.6)) await simulation.drain(random)
   },

@@ -1,0 +1,50 @@
+// What the simulation sees of one run or delivery: what it was asked, what it heard from Clerk, what it did to the table.
+import type { Event, Heard } from './clerk.ts'
+
+/** Something that must never happen has happened. */
+export class Violation extends Error {
+  override readonly name = 'Violation'
+}
+
+/** One run or delivery, as the simulation saw it. */
+export interface Witness {
+  readonly name: string
+  readonly kind: 'full' | 'incremental' | 'user' | 'webhook'
+  readonly dryRun: boolean
+  readonly approveDeletes: number | undefined
+  readonly event: Event | undefined
+  /** Clerk's clock. */
+  readonly startedAt: number
+  readonly heard: Heard[]
+  readonly counts: { created: number; updated: number; refreshed: number; deleted: number }
+  runId: number | undefined
+  /** Whether its run was the lease when its transaction began. */
+  hadLease: boolean
+  /** True once Postgres failed it, so that what is true of a run at peace need not hold. */
+  wasFailed: boolean
+  /** True if a commit succeeded whose answer never came. */
+  wasCommitLost: boolean
+}
+
+/** A witness of something that begins now, on Clerk's clock. */
+export function witnessOf(
+  name: string,
+  kind: Witness['kind'],
+  startedAt: number,
+  facts: { event?: Event; dryRun?: boolean; approveDeletes?: number },
+): Witness {
+  return {
+    name,
+    kind,
+    dryRun: facts.dryRun ?? false,
+    approveDeletes: facts.approveDeletes,
+    event: facts.event,
+    startedAt,
+    heard: [],
+    counts: { created: 0, updated: 0, refreshed: 0, deleted: 0 },
+    runId: undefined,
+    hadLease: false,
+    wasFailed: false,
+    wasCommitLost: false,
+  }
+}
