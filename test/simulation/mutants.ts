@@ -122,7 +122,7 @@ const mutants: readonly Mutant[] = [
   },
   {
     name: 'watermark too new',
-    edits: [['sync/full-pass.ts', '?? unknown) - watermarkLagMs', '?? unknown)']],
+    edits: [['sync/full-pass.ts', ' - Math.max(watermarkLagMs, clock.graceMs)', '']],
   },
   {
     name: 'lease ignored',
