@@ -42,23 +42,52 @@ async function runShare(work: Work, tell: (message: Message) => void): Promise<v
   }
 }
 
+const usage = `usage: npm run simulate -- [options]
+
+  --seeds <n>       how many worlds (1000)
+  --seed <n>        only this one: what a failure prints
+  --first <n>       the first of the seeds (1)
+  --lanes <n>       processes at once (as many as processors)
+  --stop-at-first   end at the first violation, without shrinking it
+
+Exit 1 if anything happened that must not.
+`
+
+interface Flags {
+  readonly seeds: number
+  readonly first: number
+  readonly lanes: number
+  readonly stopAtFirst: boolean
+}
+
+/** What was asked for; a text is what is wrong with it. */
+function readFlags(): Flags | 'help' | string {
+  const text = { type: 'string' } as const
+  const yes = { type: 'boolean' } as const
+  try {
+    const { values } = parseArgs({
+      options: { seeds: text, seed: text, first: text, lanes: text, 'stop-at-first': yes, help: yes },
+    })
+    if (values.help) return 'help'
+    const flags = {
+      seeds: values.seed === undefined ? Number(values.seeds ?? 1000) : 1,
+      first: Number(values.seed ?? values.first ?? 1),
+      lanes: Number(values.lanes ?? availableParallelism()),
+      stopAtFirst: values['stop-at-first'] ?? false,
+    }
+    const isWhole = Number.isSafeInteger(flags.first) && Number.isSafeInteger(flags.seeds + flags.lanes)
+    return isWhole && flags.seeds > 0 && flags.lanes > 0 ? flags : 'the numbers must be whole and above zero'
+  } catch (error) {
+    return (error as Error).message
+  }
+}
+
 async function main(): Promise<void> {
-  const { values } = parseArgs({
-    options: {
-      seeds: { type: 'string', default: '1000' },
-      seed: { type: 'string' },
-      first: { type: 'string', default: '1' },
-      lanes: { type: 'string', default: String(availableParallelism()) },
-      'stop-at-first': { type: 'boolean', default: false },
-    },
-  })
-  const seeds = values.seed === undefined ? Number(values.seeds) : 1
-  const first = Number(values.seed ?? values.first)
-  if (!(Number.isSafeInteger(seeds) && seeds > 0 && Number.isSafeInteger(first))) {
-    process.stderr.write(
-      'usage: npm run simulate -- [--seeds <n>] [--seed <n>] [--first <n>] [--lanes <n>]\n',
-    )
-    process.exitCode = 64
+  const flags = readFlags()
+  if (typeof flags === 'string') {
+    if (flags === 'help') process.stdout.write(usage)
+    else process.stderr.write(`${flags}\n\n${usage}`)
+    process.exitCode = flags === 'help' ? 0 : 64
     return
   }
   const provided: Record<string, string> = {}
@@ -68,29 +97,43 @@ async function main(): Promise<void> {
     },
   }
   const stop = await startPostgres(project as unknown as TestProject)
-  const startedAt = performance.now()
+  const progress = startProgress(flags.seeds)
   try {
-    const lanes = Math.min(Number(values.lanes) || 1, seeds)
-    const shares = Array.from({ length: lanes }, (_, lane) => ({ first: first + lane, every: lanes }))
-    const failures = await runShares(shares, seeds, provided, values['stop-at-first'])
-    const seconds = (performance.now() - startedAt) / 1000
-    process.stdout.write(`${seeds} seeds in ${seconds.toFixed(1)} s, ${failures.length} violations\n`)
+    const failures = await runShares(flags, provided, progress)
+    process.stdout.write(`${progress.summary()}, ${failures.length} violations\n`)
     if (failures.length > 0) process.exitCode = 1
   } finally {
+    progress.stop()
     await stop()
   }
 }
 
+/** A line every ten seconds: how far, how fast, how much longer. */
+function startProgress(seeds: number) {
+  const startedAt = performance.now()
+  let ran = 0
+  const seconds = () => (performance.now() - startedAt) / 1000
+  const timer = setInterval(() => {
+    const minutes = ran === 0 ? '?' : Math.ceil((((seeds - ran) / ran) * seconds()) / 60)
+    const rate = (ran / seconds()).toFixed(1)
+    process.stderr.write(`${ran} of ${seeds} seeds, ${rate} a second, about ${minutes} min left\n`)
+  }, 10_000)
+  return {
+    add: () => void ran++,
+    summary: () => `${ran} seeds in ${seconds().toFixed(1)} s`,
+    stop: () => clearInterval(timer),
+  }
+}
+
 async function runShares(
-  shares: { first: number; every: number }[],
-  seeds: number,
+  { seeds, first, lanes, stopAtFirst }: Flags,
   provided: Record<string, string>,
-  stopAtFirst: boolean,
+  progress: { add(): void },
 ): Promise<Failure[]> {
   const failures: Failure[] = []
-  let ran = 0
+  const every = Math.min(lanes, seeds)
   const children = await Promise.all(
-    shares.map(async ({ first, every }, lane) => {
+    Array.from({ length: every }, async (_, lane) => {
       const url = await createDatabase(provided, `sim${lane}`)
       const child = fork(file, { execArgv: ['--import', 'tsx'] })
       child.on('message', (message: Message) => {
@@ -98,9 +141,9 @@ async function runShares(
           failures.push(message.failure)
           if (failures.length <= failuresShown) process.stdout.write(`${describeFailure(message.failure)}\n`)
           if (stopAtFirst) for (const each of children) each.kill()
-        } else if (++ran % 500 === 0) process.stderr.write(`${ran} of ${seeds} seeds\n`)
+        } else progress.add()
       })
-      child.send({ url, first, every, seeds: seeds - lane, stopAtFirst } satisfies Work)
+      child.send({ url, first: first + lane, every, seeds: seeds - lane, stopAtFirst } satisfies Work)
       return child
     }),
   )
