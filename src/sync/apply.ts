@@ -1,10 +1,10 @@
 // Plan and apply for the users at hand: reads their rows, plans, writes in one short transaction. A batch that Postgres
 // refuses is repeated user by user, so that one user's trouble is never another's.
 import { PostgresRefusal } from '../db/database.ts'
-import { writeTransaction } from '../db/ledger.ts'
 import { type CurrentRow, type DesiredUser, syncedKeys } from '../db/schema.ts'
 import { insertUsers, readRows, readTombstones, refreshUsers, updateUsers } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
+import { writeFenced } from './fenced.ts'
 import { hearClock, type Pass, settlesIn } from './pass.ts'
 import { type Change, isSettled, type Plan, planDoubtful, planPage } from './plan.ts'
 
@@ -16,8 +16,6 @@ const refusalsPerConstraint = 100
 const lockRefusals = 20
 /** How often a write is tried when another transaction is in the way. */
 export const lockTries = 2
-/** How often a page is tried when the fence is not to be had: each try waits 2 s. */
-const fenceTries = 5
 
 /** Makes the rows of these users what Clerk says. Gives the rows as they were. Throws `SyncError`. */
 export async function applyUsers(pass: Pass, desired: readonly DesiredUser[]): Promise<CurrentRow[]> {
@@ -108,42 +106,23 @@ async function writeAlone(pass: Pass, plan: Batch): Promise<void> {
   }
 }
 
-/** One transaction; the fence is tried again and again, since it says nothing about a user. */
 async function writeBatch(pass: Pass, plan: Batch): Promise<void> {
   const { counts } = pass.tally
   const writes = (changes: readonly Change[]) => changes.map((change) => change.write)
-  for (let tryNumber = 1; ; tryNumber++) {
-    try {
-      const done = await writeTransaction(
-        pass.database,
-        { runId: pass.runId, fence: plan.creates.length > 0 ? 'shared' : 'none' },
-        async (tx) => ({
-          // Updates first: an address that one user gives up may be another's in the same page.
-          updated: plan.updates.length > 0 ? await updateUsers(tx, writes(plan.updates)) : [],
-          refreshed: plan.refreshes.length > 0 ? await refreshUsers(tx, writes(plan.refreshes)) : [],
-          created:
-            plan.creates.length > 0 ? await insertUsers(tx, writes(plan.creates), pass.youngSince) : [],
-        }),
-      )
-      counts.updated += done.updated.length
-      counts.refreshed += done.refreshed.length
-      counts.created += done.created.length
-      const written = new Set([...done.updated, ...done.refreshed, ...done.created])
-      await noteUnwritten(
-        pass,
-        changesOf(plan).filter((change) => !written.has(change.write.clerkId)),
-      )
-      return
-    } catch (error) {
-      if (!(error instanceof PostgresRefusal) || error.kind !== 'fence') throw error
-      pass.signal.throwIfAborted()
-      if (tryNumber === fenceTries) {
-        throw new SyncError('transient', 'deletions of another process held up the writes for too long', {
-          hint: 'Is a webhook or an old run stuck in a deletion? Try again later.',
-        })
-      }
-    }
-  }
+  const done = await writeFenced(pass, plan.creates.length > 0 ? 'shared' : 'none', async (tx) => ({
+    // Updates first: an address that one user gives up may be another's in the same page.
+    updated: plan.updates.length > 0 ? await updateUsers(tx, writes(plan.updates)) : [],
+    refreshed: plan.refreshes.length > 0 ? await refreshUsers(tx, writes(plan.refreshes)) : [],
+    created: plan.creates.length > 0 ? await insertUsers(tx, writes(plan.creates), pass.youngSince) : [],
+  }))
+  counts.updated += done.updated.length
+  counts.refreshed += done.refreshed.length
+  counts.created += done.created.length
+  const written = new Set([...done.updated, ...done.refreshed, ...done.created])
+  await noteUnwritten(
+    pass,
+    changesOf(plan).filter((change) => !written.has(change.write.clerkId)),
+  )
 }
 
 /**

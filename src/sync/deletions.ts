@@ -13,11 +13,11 @@
 import pLimit from 'p-limit'
 import type { ReadableUser } from '../clerk/user.ts'
 import { PostgresRefusal } from '../db/database.ts'
-import { countRecentDeletions, writeTransaction } from '../db/ledger.ts'
+import { countRecentDeletions } from '../db/ledger.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import { countRows, deleteUsers, readRows } from '../db/users.ts'
-import { SyncError } from '../errors.ts'
 import { lockTries, rejectLocked } from './apply.ts'
+import { writeFenced } from './fenced.ts'
 import { allowedDeletions, isShortfallGrave } from './guard.ts'
 import { hearClock, type Pass, settlesIn } from './pass.ts'
 import { isSettled } from './plan.ts'
@@ -33,7 +33,6 @@ const deletionsPerTransaction = 20
 const fewDenied = 500
 /** A hundred answers one after the other would take a hundred round trips. */
 const questionsAtOnce = 8
-const fenceTries = 5
 const dayMs = 24 * 3600_000
 
 /** What asking by id has shown. */
@@ -233,26 +232,9 @@ async function deleteAlone(pass: Pass, rows: readonly CurrentRow[]): Promise<voi
 }
 
 async function deleteRows(pass: Pass, rows: readonly CurrentRow[]): Promise<void> {
-  for (let tryNumber = 1; ; tryNumber++) {
-    try {
-      const deleted = await writeTransaction(
-        pass.database,
-        { runId: pass.runId, fence: 'exclusive' },
-        async (tx) => deleteUsers(tx, rows, pass.runId),
-      )
-      pass.tally.counts.deleted += deleted.length
-      await noteKept(pass, rows, new Set(deleted))
-      return
-    } catch (error) {
-      if (!(error instanceof PostgresRefusal) || error.kind !== 'fence') throw error
-      pass.signal.throwIfAborted()
-      if (tryNumber === fenceTries) {
-        throw new SyncError('transient', 'writes of another process held up the deletions for too long', {
-          hint: 'Is a long transaction of a webhook or an old run stuck? Try again later.',
-        })
-      }
-    }
-  }
+  const deleted = await writeFenced(pass, 'exclusive', (tx) => deleteUsers(tx, rows, pass.runId))
+  pass.tally.counts.deleted += deleted.length
+  await noteKept(pass, rows, new Set(deleted))
 }
 
 /** A row that is still there, with the same version, was kept by the app (a trigger, a rule): that must not be silent. */

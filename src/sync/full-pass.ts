@@ -1,11 +1,11 @@
 // The full pass: walks all of Clerk's users, plans and applies each page, and keeps the rows that no page returned as
 // candidates for deletion. Reads top to bottom; what proves an absence is in deletions.ts.
-import { setTimeout as delay } from 'node:timers/promises'
 import { isStorableTime, type ReadableUser, type ReadUser } from '../clerk/user.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import type { Progress } from '../db/state.ts'
 import { countRows, countRowsOf, readAbsentIds, readUndatedIds } from '../db/users.ts'
 import { applyUsers, retryRefused } from './apply.ts'
+import { countAgain, countUsers } from './count.ts'
 import { confirmCandidates, deleteDenied } from './deletions.ts'
 import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
 import { shortfallOf } from './guard.ts'
@@ -46,8 +46,7 @@ export async function runFullPass(
 ): Promise<Progress | undefined> {
   const newest = await pass.clerk.listUsers({ limit: 1, orderBy: '-updated_at' })
   hearClock(pass, newest.date)
-  const before = await pass.clerk.countUsers()
-  hearClock(pass, before.date)
+  const before = await countUsers(pass)
 
   const sightings: Sightings = {
     candidates: new Set(await readUndatedIds(pass.database.db, pass.shape)),
@@ -81,33 +80,26 @@ export async function runFullPass(
     pass.onProgress(pass.tally.counts.seen, before.count)
   }
 
-  let after = await pass.clerk.countUsers()
-  hearClock(pass, after.date)
+  let { count: countAfter } = await countUsers(pass)
   const shortfall = () =>
     shortfallOf({
       countBefore: before.count,
-      countAfter: after.count,
+      countAfter,
       seenOld: sightings.seenOld,
       seen: pass.tally.counts.seen,
     })
   const take = (users: readonly ReadableUser[]) => takeUsers(pass, sightings, users)
   const proof = await confirmCandidates(pass, sightings.candidates, sightings.canaries, take)
-  if (shortfall() > 0) {
-    // Counts lag too.
-    await delay(pass.options.recountDelayMs, undefined, { signal: pass.signal }).catch(() =>
-      pass.signal.throwIfAborted(),
-    )
-    after = await pass.clerk.countUsers()
-  }
+  if (shortfall() > 0) countAfter = await countAgain(pass)
   pass.tally.shortfall = shortfall()
-  await deleteDenied(pass, proof, Math.max(before.count, after.count), take)
+  await deleteDenied(pass, proof, Math.max(before.count, countAfter), take)
   await retryRefused(pass)
   if (!pass.tally.complete) return undefined
   return closeFullPass(
     pass,
     watermarkOf(versionOf(newest.users), pass.clock),
     before.count,
-    after.count,
+    countAfter,
     unexplained,
   )
 }

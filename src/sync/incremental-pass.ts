@@ -1,10 +1,10 @@
 // The incremental pass: reads what changed since the watermark, newest first, and lets two counts prove that nothing
 // else did. A listing by change cannot show deletions, so when the counts disagree a full pass follows.
-import { setTimeout as delay } from 'node:timers/promises'
 import type { ReadableUser } from '../clerk/user.ts'
 import { countRows, countRowsOf } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
 import { applyUsers } from './apply.ts'
+import { countAgain, countUsers } from './count.ts'
 import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
 import { watermarkOf } from './full-pass.ts'
 import { hearClock, type Pass } from './pass.ts'
@@ -27,14 +27,12 @@ export async function runIncrementalPass(
   since: { watermark: number; difference: Difference },
 ): Promise<IncrementalResult> {
   await recallOpen(pass, since.difference)
-  const before = await pass.clerk.countUsers()
-  hearClock(pass, before.date)
-  const read = await readRecent(pass, since.watermark, before.count)
+  const { count: countBefore } = await countUsers(pass)
+  const read = await readRecent(pass, since.watermark, countBefore)
   if ('stepUp' in read) return read
   if (!pass.tally.complete) return { stepUp: 'a user without a readable id was met' }
 
-  let after = await pass.clerk.countUsers()
-  hearClock(pass, after.date)
+  let { count: countAfter } = await countUsers(pass)
   const difference: Difference = {
     ...differenceOf(pass.tally),
     withheld: since.difference.withheld,
@@ -46,17 +44,13 @@ export async function runIncrementalPass(
   }
   // Rows without a user are what `upsert-only` is for.
   const isChased = (gap: number) => (pass.options.policy === 'sync' ? gap !== 0 : gap > 0)
-  let gap = await gapOf(pass, difference, before.count, after.count)
+  let gap = await gapOf(pass, difference, countBefore, countAfter)
   if (isChased(gap)) {
-    // Counts lag too.
-    await delay(pass.options.recountDelayMs, undefined, { signal: pass.signal }).catch(() =>
-      pass.signal.throwIfAborted(),
-    )
-    const again = await pass.clerk.countUsers()
-    gap = await gapOf(pass, difference, after.count, again.count)
-    after = again
+    const again = await countAgain(pass)
+    gap = await gapOf(pass, difference, countAfter, again)
+    countAfter = again
   }
-  if (isChased(gap)) return { stepUp: `Clerk counts ${after.count} users, which the table does not explain` }
+  if (isChased(gap)) return { stepUp: `Clerk counts ${countAfter} users, which the table does not explain` }
   const watermark = read.newest === null ? null : watermarkOf(read.newest, pass.clock)
   return { watermark: watermark ?? since.watermark, difference }
 }

@@ -166,7 +166,7 @@ const mutants: readonly Mutant[] = [
   },
   {
     name: 'count lag believed',
-    edits: [['sync/full-pass.ts', 'if (shortfall() > 0) {', 'if (false) {']],
+    edits: [['sync/full-pass.ts', 'if (shortfall() > 0) countAfter', 'if (false) countAfter']],
   },
   {
     name: 'policy forgotten by a webhook',
