@@ -97,10 +97,6 @@ const mutants: readonly Mutant[] = [
     ],
   },
   {
-    name: 'tombstone stamped at the begin of the transaction',
-    edits: [['db/users.ts', 'values (${clerkId}, clock_timestamp())', 'values (${clerkId}, now())']],
-  },
-  {
     name: 'candidate younger than the grace deleted',
     edits: [
       [

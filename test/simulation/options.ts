@@ -52,6 +52,7 @@ const stepKinds = {
   drain: 3,
   turnover: 4,
   race: 3,
+  outrun: 2,
   stall: 2,
   crash: 2,
   stop: 1,

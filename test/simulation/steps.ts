@@ -147,6 +147,19 @@ const actions: Record<StepKind, Action> = {
     const event = simulation.clerk.events.at(-1)
     if (event !== undefined) await deliver(simulation, event, random.chance(0.2))
   },
+  /** Users change, and the news of it comes, between what a run has planned for them and its write. */
+  async outrun(simulation, random) {
+    const changed = pickLive(simulation, random)
+    if (changed !== undefined) simulation.clerk.update(changed, parts(random))
+    await actions['full pass'](simulation, random)
+    const hasRead = (actor: Actor) =>
+      simulation.witnesses.get(actor)?.heard.some(({ request }) => request.query.has('order_by'))
+    const isAboutToWrite = () =>
+      simulation.gate.parked().some((actor) => hasRead(actor) && actor.calls[0]?.kind === 'begin')
+    for (let calls = random.below(80); calls > 0 && !isAboutToWrite(); calls--) await simulation.go(1, random)
+    simulation.pass(1 + random.below(1000))
+    await changeAndTell(simulation, random, changed)
+  },
   /** Postgres takes longer than the grace to answer a run, and meanwhile users change, as webhooks tell. */
   async stall(simulation, random) {
     const isAsking = () => simulation.gate.parked().some(({ calls }) => calls[0]?.kind === 'query')
@@ -154,15 +167,7 @@ const actions: Record<StepKind, Action> = {
     const { graceMs } = simulation.options
     simulation.pass(graceMs + random.below(graceMs))
     forgetLate(simulation)
-    for (let count = 1 + random.below(3); count > 0; count--) {
-      const id = pickLive(simulation, random)
-      if (id === undefined) return
-      simulation.clerk.update(id, parts(random))
-      const event = simulation.clerk.events.at(-1)
-      if (event === undefined) return
-      const actor = await deliver(simulation, event, false)
-      while (actor?.state === 'parked') await simulation.release(actor)
-    }
+    await changeAndTell(simulation, random)
     simulation.pass(1 + random.below(1000))
   },
   async crash(simulation, random) {
@@ -216,6 +221,19 @@ const actions: Record<StepKind, Action> = {
   spoil: aboutUser((simulation, id) =>
     simulation.clerk.update(id, { username: { en: 'ada' } as unknown as string }),
   ),
+}
+
+/** Some users change, and their deliveries are through before anybody else goes on. */
+async function changeAndTell(simulation: Simulation, random: Random, first?: string): Promise<void> {
+  for (let count = 1 + random.below(3), next = first; count > 0; count--, next = undefined) {
+    const id = next ?? pickLive(simulation, random)
+    if (id === undefined || !simulation.clerk.liveIds().includes(id)) return
+    simulation.clerk.update(id, parts(random))
+    const event = simulation.clerk.events.at(-1)
+    if (event === undefined) return
+    const actor = await deliver(simulation, event, false)
+    while (actor?.state === 'parked') await simulation.release(actor)
+  }
 }
 
 /** Sends a delivery. It leaves the queue once it has been taken, unless it is to come again. */
