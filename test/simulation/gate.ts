@@ -32,6 +32,17 @@ export interface Actor {
   isInTransaction: boolean
 }
 
+/** Errors of the database that mean a broken connection. */
+const lostCodes = new Set(['CONNECTION_CLOSED', 'ECONNRESET'])
+
+/** How long nothing at all may happen: far longer than any statement takes. */
+const stalledMs = 60_000
+
+/** Somebody waits for what never comes. The server's connections are then not what they were: nothing else can be tried. */
+export class Stalled extends Error {
+  override readonly name = 'Stalled'
+}
+
 /** How long nothing happens before Postgres is asked who waits for a lock. Only costs time, decides nothing. */
 const quietMs = 3
 
@@ -120,8 +131,9 @@ export class Gate {
       }
       // One transaction alone waits for no lock.
       const mayWait = this.actors.filter((actor) => actor.isInTransaction).length > 1
-      const isQuiet = await this.isQuietFor(mayWait ? quietMs : undefined)
+      const isQuiet = await this.isQuietFor(mayWait ? quietMs : stalledMs)
       if (!isQuiet) continue
+      if (!mayWait) throw new Stalled(`nothing has moved for a minute: ${running.map((each) => each.name)}`)
       const still = this.actors.filter((actor) => actor.state === 'running')
       if (still.length === 0) continue
       const waiting = await this.server.waiting(still.map((actor) => actor.handle.pid))
@@ -131,10 +143,10 @@ export class Gate {
     }
   }
 
-  /** False once anything happens; without a time it waits for that. */
-  private isQuietFor(milliseconds: number | undefined): Promise<boolean> {
+  /** False once anything happens, true if that takes longer. */
+  private isQuietFor(milliseconds: number): Promise<boolean> {
     return new Promise((resolve) => {
-      const timer = milliseconds === undefined ? undefined : setTimeout(() => resolve(true), milliseconds)
+      const timer = setTimeout(() => resolve(true), milliseconds)
       this.changed = () => {
         clearTimeout(timer)
         this.changed = () => {}
@@ -158,7 +170,20 @@ export class Gate {
         let result: unknown
         try {
           result = await db.transaction(async (tx) => {
-            const done = await work({ execute: (statement: unknown) => run(tx, 'statement', statement) })
+            // The driver ends a transaction whose connection broke by itself, whatever the work in it does.
+            let lose: (error: unknown) => void = () => {}
+            const lost = new Promise<never>((_resolve, reject) => {
+              lose = reject
+            })
+            const execute = async (statement: unknown) => {
+              try {
+                return await run(tx, 'statement', statement)
+              } catch (error) {
+                if (lostCodes.has((error as { code?: string }).code ?? '')) lose(error)
+                throw error
+              }
+            }
+            const done = await Promise.race([work({ execute }), lost])
             await this.enter(actor, 'commit', 'commit')
             return done
           }, config)

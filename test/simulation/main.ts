@@ -23,17 +23,18 @@ interface Work {
   readonly stopAtFirst: boolean
 }
 
-type Message = { readonly ran: number } | { readonly failure: Failure }
+type Message = { readonly begins: number } | { readonly ran: number } | { readonly failure: Failure }
 
 /** Runs its share of the seeds and tells the parent. */
 async function runShare(work: Work, tell: (message: Message) => void): Promise<void> {
   const server = await openSimulatedPostgres(work.url)
   try {
     for (let seed = work.first; seed < work.first + work.seeds; seed += work.every) {
+      tell({ begins: seed })
       const { failure } = await runSeed(seed, server)
       if (failure !== undefined) {
         tell({ failure: work.stopAtFirst ? failure : await shrink(failure, server) })
-        if (work.stopAtFirst) return
+        if (work.stopAtFirst || failure.isStalled) return
       }
       tell({ ran: seed })
     }
@@ -108,17 +109,29 @@ async function main(): Promise<void> {
   }
 }
 
-/** A line every ten seconds: how far, how fast, how much longer. */
-function startProgress(seeds: number) {
+interface Progress {
+  begin(lane: number, seed: number): void
+  add(): void
+  summary(): string
+  stop(): void
+}
+
+/** A line every ten seconds: how far, how fast, how much longer, and which seeds are at work. */
+function startProgress(seeds: number): Progress {
   const startedAt = performance.now()
+  const atWork = new Map<number, number>()
   let ran = 0
   const seconds = () => (performance.now() - startedAt) / 1000
   const timer = setInterval(() => {
     const minutes = ran === 0 ? '?' : Math.ceil((((seeds - ran) / ran) * seconds()) / 60)
     const rate = (ran / seconds()).toFixed(1)
-    process.stderr.write(`${ran} of ${seeds} seeds, ${rate} a second, about ${minutes} min left\n`)
+    const now = [...atWork.values()].join(', ')
+    process.stderr.write(
+      `${ran} of ${seeds} seeds, ${rate} a second, about ${minutes} min left, now at ${now}\n`,
+    )
   }, 10_000)
   return {
+    begin: (lane, seed) => void atWork.set(lane, seed),
     add: () => void ran++,
     summary: () => `${ran} seeds in ${seconds().toFixed(1)} s`,
     stop: () => clearInterval(timer),
@@ -128,7 +141,7 @@ function startProgress(seeds: number) {
 async function runShares(
   { seeds, first, lanes, stopAtFirst }: Flags,
   provided: Record<string, string>,
-  progress: { add(): void },
+  progress: Progress,
 ): Promise<Failure[]> {
   const failures: Failure[] = []
   const every = Math.min(lanes, seeds)
@@ -141,7 +154,8 @@ async function runShares(
           failures.push(message.failure)
           if (failures.length <= failuresShown) process.stdout.write(`${describeFailure(message.failure)}\n`)
           if (stopAtFirst) for (const each of children) each.kill()
-        } else progress.add()
+        } else if ('begins' in message) progress.begin(lane, message.begins)
+        else progress.add()
       })
       child.send({ url, first: first + lane, every, seeds: seeds - lane, stopAtFirst } satisfies Work)
       return child
