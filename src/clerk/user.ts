@@ -127,7 +127,7 @@ function isTextOrNull(value: unknown): boolean {
 }
 
 function milliseconds(value: unknown): number | undefined {
-  return typeof value === 'number' && Number.isFinite(value) ? Math.floor(value) : undefined
+  return Number.isFinite(value) ? Math.floor(Number(value)) : undefined
 }
 
 /** True for a time that the table can hold: of the years 1 to 9999. */

@@ -106,5 +106,6 @@ function compare(plan: MutablePlan, write: Write, row: CurrentRow): void {
 }
 
 function sorted<T extends { clerkId: string }>(list: readonly T[]): T[] {
-  return [...list].sort((a, b) => (a.clerkId < b.clerkId ? -1 : a.clerkId > b.clerkId ? 1 : 0))
+  // No id is there twice.
+  return [...list].sort((a, b) => (a.clerkId < b.clerkId ? -1 : 1))
 }

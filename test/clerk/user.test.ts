@@ -104,6 +104,15 @@ describe('the name', () => {
       '+12005550100',
     ],
     [
+      {
+        username: null,
+        primary_email_address_id: null,
+        phone_numbers: [{ id: 'idn_2', phone_number: ' +12005550100\n' }],
+      },
+      'the phone, trimmed',
+      '+12005550100',
+    ],
+    [
       { username: null, primary_email_address_id: null, primary_phone_number_id: null },
       'the wallet without a phone',
       '0xabc',
@@ -112,6 +121,26 @@ describe('the name', () => {
       { username: null, primary_email_address_id: null, phone_numbers: [{ id: 'idn_2', phone_number: '' }] },
       'the wallet if the phone is empty',
       '0xabc',
+    ],
+    [
+      {
+        username: null,
+        primary_email_address_id: null,
+        phone_numbers: [{ id: 'idn_2', phone_number: ' ' }],
+        web3_wallets: [{ id: 'idn_3', web3_wallet: ' 0xabc ' }],
+      },
+      'the wallet, trimmed, if the phone is blank',
+      '0xabc',
+    ],
+    [
+      {
+        username: null,
+        primary_email_address_id: null,
+        primary_phone_number_id: null,
+        web3_wallets: [{ id: 'idn_3', web3_wallet: '\t' }],
+      },
+      'the id if the wallet is blank',
+      bare.id,
     ],
     [
       {
@@ -231,7 +260,9 @@ test('the reason of a rejection holds no value of the user', () => {
 test('a rejected user still says where it stands in the list, unless its time cannot be read either', () => {
   expect(readUser({ ...bare, first_name: 7 })).toMatchObject({ kind: 'rejected', createdAt })
   expect(readUser({ ...bare, created_at: 1e16 })).toMatchObject({ kind: 'rejected', createdAt: 1e16 })
-  expect(readUser({ ...bare, created_at: 'today' })).toMatchObject({ kind: 'rejected', createdAt: undefined })
+  for (const created_at of ['today', Number.POSITIVE_INFINITY]) {
+    expect(readUser({ ...bare, created_at })).toMatchObject({ kind: 'rejected', createdAt: undefined })
+  }
 })
 
 test.each<[string, unknown]>([
@@ -242,6 +273,8 @@ test.each<[string, unknown]>([
   ['a numeric id', { ...bare, id: 17 }],
   ['an empty id', { ...bare, id: '' }],
   ["another object's id", { ...bare, id: 'org_2abcDEF' }],
+  ['an id with something before it', { ...bare, id: 'org_user_2abcDEF' }],
+  ['an id in a list', { ...bare, id: ['user_2abcDEF'] }],
   ['an id with a line break', { ...bare, id: 'user_2abcDEF\n' }],
   ['an id with a slash', { ...bare, id: 'user_2abc/../DEF' }],
   ['an id with a NUL', { ...bare, id: 'user_2abc\u0000' }],

@@ -95,6 +95,7 @@ describe('a user on a page', () => {
     ['with a row of -infinity', desired(version), row(Number.NEGATIVE_INFINITY), undefined, 'refreshes'],
     ['with an adopted row, the same values', desired(version), row(null), undefined, 'refreshes'],
     ['with an adopted row, other values', desired(version), row(null, other), undefined, 'updates'],
+    ['of before 1970 with an adopted row', desired(-1), row(null), undefined, 'refreshes'],
     // A row that is there again outweighs the memory of its deletion.
     ['with a row and a tombstone', desired(version), row(version), 'young', 'unchanged'],
   ]
@@ -122,6 +123,7 @@ describe('a user on a page', () => {
     const plan = planPage([desired(version)], [current], new Map(), clock)
     expect(plan.updates).toEqual([{ write: desired(version), row: current }])
     expect(changedKeys(desired(version), current)).toEqual(['name'])
+    expect(changedKeys(desired(version), undefined)).toEqual(['name', 'email', 'imageUrl'])
   })
 })
 
@@ -153,6 +155,10 @@ describe('a row that a listing does not explain', () => {
       doubtful: [],
     })
   })
+
+  test('without a version waits: there is none that the answer could replace', () => {
+    expect(classesOf(planDoubtful([desired(1)], [row(null, other)]), 'user_a')).toEqual(['pending'])
+  })
 })
 
 describe('a row settles', () => {
@@ -183,6 +189,13 @@ describe('a row settles', () => {
       { ...clock, startedAt: undefined, latest: undefined },
       false,
     ],
+    [
+      'never without the first answer’s time',
+      row(Number.POSITIVE_INFINITY),
+      { ...clock, startedAt: undefined },
+      false,
+    ],
+    ['never without the latest answer’s time', row(0), { ...clock, latest: undefined }, false],
     ['at once with no grace', row(now), { ...clock, graceMs: 0 }, true],
   ]
   test.each(table)('%s', (_says, current, at, expected) => {

@@ -15,7 +15,7 @@ import {
 const noFlags = { detailedExitcode: false, skipIfRunning: false }
 const detailed = { ...noFlags, detailedExitcode: true }
 
-type Facts = Partial<Pick<Tally, 'complete' | 'unproven' | 'shortfall' | 'unreadable'>> & {
+type Facts = Partial<Pick<Tally, 'complete' | 'unproven' | 'shortfall' | 'unexplained' | 'unreadable'>> & {
   counts?: Partial<Tally['counts']>
   rejected?: string[]
 }
@@ -64,6 +64,7 @@ describe('a run that met its end', () => {
     ['that was incomplete is partial', { complete: false }, 'partial', 4],
     ['with an answer that proved nothing is partial', { unproven: true }, 'partial', 4],
     ['one user short of Clerk’s count is partial', { shortfall: 1 }, 'partial', 4],
+    ['with one user that no row explains is partial', { unexplained: 1 }, 'partial', 4],
     ['with a withheld deletion is withheld', { counts: { ...changes, withheld: 1 } }, 'withheld', 3],
     [
       'with withheld deletions and a rejected user is partial',
@@ -192,9 +193,13 @@ describe('a run that ended with an error', () => {
       message: 'held',
       hint: 'wait',
     })
-    expect(describeError(new SyncError('busy', 'held'))).toEqual({ kind: 'busy', message: 'held' })
-    expect(JSON.stringify(describeError(new Error('ada@example.com')))).not.toContain('ada@')
-    expect(describeError(new Error('ada@example.com'))).toMatchObject({ kind: 'bug' })
+    // Strictly: a hint that is undefined would be one that JSON leaves out and the type forbids.
+    expect(describeError(new SyncError('busy', 'held'))).toStrictEqual({ kind: 'busy', message: 'held' })
+    expect(describeError(new Error('ada@example.com'))).toEqual({
+      kind: 'bug',
+      message: 'the run failed for a reason this tool does not know',
+      hint: 'The log has where it happened. Please report it.',
+    })
   })
 })
 

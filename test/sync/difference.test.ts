@@ -1,0 +1,76 @@
+// What a full pass leaves open, and whether two counts agree with it.
+import { describe, expect, test } from 'vitest'
+import { beyond, differenceOf, lackUser, mayLackRow } from '../../src/sync/difference.ts'
+import { Tally } from '../../src/sync/pass.ts'
+
+describe('the known difference', () => {
+  test('names who was rejected, who waits, and which rows stay and why', () => {
+    const tally = new Tally()
+    tally.rejected.set('user_rejected', 'why')
+    tally.pendingUsers.add('user_pending')
+    tally.kept.withheld.add('user_withheld')
+    tally.kept.refused.add('user_refused')
+    tally.kept.pending.add('user_doubtful')
+    expect(differenceOf(tally)).toEqual({
+      rejected: [{ clerkId: 'user_rejected', reason: 'why' }],
+      pending: ['user_pending'],
+      withheld: ['user_withheld'],
+      kept: ['user_refused'],
+      doubtful: ['user_doubtful'],
+    })
+  })
+
+  test('holds at most 20,000 names of each kind, so that the state stays small', () => {
+    const tally = new Tally()
+    const { withheld, refused, pending } = tally.kept
+    for (let index = 0; index <= 20_000; index++) {
+      tally.rejected.set(`user_${index}`, 'why')
+      for (const names of [tally.pendingUsers, withheld, refused, pending]) names.add(`user_${index}`)
+    }
+    const sizes = Object.values(differenceOf(tally)).map((names) => names.length)
+    expect(sizes).toEqual([20_000, 20_000, 20_000, 20_000, 20_000])
+  })
+
+  const difference = {
+    rejected: [
+      { clerkId: 'user_a', reason: 'why' },
+      { clerkId: 'user_b', reason: 'why' },
+    ],
+    pending: ['user_b', 'user_c'],
+    withheld: ['user_d', 'user_e'],
+    kept: ['user_e', 'user_f'],
+    doubtful: ['user_g'],
+  }
+
+  test('counts a user that is rejected and pending once, as one that may lack a row', () => {
+    expect(mayLackRow(difference)).toEqual(['user_a', 'user_b', 'user_c'])
+  })
+
+  test('counts a row that is withheld and refused once, as one that lacks a user; a doubtful one may have it', () => {
+    expect(lackUser(difference)).toEqual(['user_d', 'user_e', 'user_f'])
+  })
+})
+
+describe('two counts', () => {
+  const facts = { rows: 100, usersWithoutRow: 0, rowsWithoutUser: 0, doubtfulRows: 0 }
+  test.each<[says: string, over: Partial<typeof facts>, before: number, after: number, gap: number]>([
+    ['equal to the rows', {}, 100, 100, 0],
+    ['around the rows: users came meanwhile', {}, 98, 103, 0],
+    ['around the rows: users went meanwhile', {}, 103, 98, 0],
+    ['with the rows at the lower end', {}, 100, 105, 0],
+    ['with the rows at the upper end', {}, 95, 100, 0],
+    ['both above the rows', {}, 103, 107, 3],
+    ['both above the rows, falling', {}, 107, 103, 3],
+    ['both below the rows', {}, 93, 97, -3],
+    ['both below the rows, falling', {}, 97, 93, -3],
+    ['with users that have no row', { usersWithoutRow: 3 }, 103, 103, 0],
+    ['with rows that have no user', { rowsWithoutUser: 3 }, 97, 97, 0],
+    ['with both', { usersWithoutRow: 3, rowsWithoutUser: 2 }, 101, 101, 0],
+    ['with doubtful rows whose users live', { doubtfulRows: 2 }, 100, 100, 0],
+    ['with doubtful rows whose users are gone', { doubtfulRows: 2 }, 98, 98, 0],
+    ['above what doubtful rows explain', { doubtfulRows: 2 }, 101, 101, 1],
+    ['below what doubtful rows explain', { doubtfulRows: 2 }, 97, 97, -1],
+  ])('%s', (_says, over, countBefore, countAfter, gap) => {
+    expect(beyond({ ...facts, ...over, countBefore, countAfter })).toBe(gap)
+  })
+})
