@@ -58,6 +58,6 @@ export function beyond(facts: {
   const least = most - facts.doubtfulRows
   const low = Math.min(facts.countBefore, facts.countAfter)
   const high = Math.max(facts.countBefore, facts.countAfter)
-  if (most < low) return low - most
-  return least > high ? high - least : 0
+  // At most one of the two is not 0.
+  return Math.max(low - most, 0) + Math.min(high - least, 0)
 }
