@@ -92,17 +92,22 @@ describe('the lease', () => {
     await silence(first.runId, 31)
     const second = await take()
     expect(second.abandoned).toEqual([first.runId])
-    expect(await statuses()).toEqual([
-      { id: first.runId, status: 'abandoned' },
-      { id: second.runId, status: 'running' },
+    expect(await dump()).toMatchObject([
+      { id: String(first.runId), status: 'abandoned', finished_at: expect.any(Date) },
+      { id: String(second.runId), status: 'running', finished_at: null },
     ])
   })
 
   test('of a holder silent for less stays its own', async () => {
+    const before = await take()
+    await finishRun(database.db, before.runId, ended)
     const first = await take()
     await silence(first.runId, 25)
     expect(await acquireLease(database, run('there'))).toMatchObject({ holder: { runId: first.runId } })
-    expect(await statuses()).toEqual([{ id: first.runId, status: 'running' }])
+    expect(await statuses()).toEqual([
+      { id: before.runId, status: 'succeeded' },
+      { id: first.runId, status: 'running' },
+    ])
   })
 
   test('once lost is lost: no beat, no write, no end, and the one who took over is left alone', async () => {
@@ -124,6 +129,7 @@ describe('the lease', () => {
   test('is free again once the run has ended', async () => {
     const first = await take()
     expect(await finishRun(database.db, first.runId, ended)).toBe(true)
+    await silence(first.runId, 31)
     expect((await take()).abandoned).toEqual([])
     expect(await finishRun(database.db, first.runId, ended)).toBe(false)
   })
@@ -145,20 +151,29 @@ describe('the history', () => {
     const first = await take('first')
     const rejected = Array.from({ length: 101 }, (_, index) => ({ clerkId: `user_${index}`, reason: 'why' }))
     const error = { kind: 'contract', message: 'no', hint: 'look' }
-    await finishRun(database.db, first.runId, { ...ended, status: 'failed', rejected, error })
+    const failed = { ...ended, pass: 'incremental', status: 'failed', rejected, error }
+    await finishRun(database.db, first.runId, failed)
     const second = await take('second')
     const runs = await readRuns(database.db, 5, await readShape(database.db))
     expect(runs).toMatchObject([
       { runId: second.runId, status: 'running', host: 'second', finishedAt: null, counts: null },
-      { runId: first.runId, status: 'failed', counts: { seen: 3 }, notes: ['a note'], error },
+      {
+        runId: first.runId,
+        pass: 'incremental',
+        status: 'failed',
+        counts: { seen: 3 },
+        notes: ['a note'],
+        error,
+      },
     ])
+    expect(Date.parse(runs[1]?.finishedAt ?? '')).toBeGreaterThanOrEqual(first.startedAt)
     expect(runs[1]?.rejected).toEqual(rejected.slice(0, 100))
     expect(await readRuns(database.db, 1, await readShape(database.db))).toHaveLength(1)
   })
 
   test('goes back 30 days, and always has the newest run', async () => {
     const ids: number[] = []
-    for (const age of ['40 days', '31 days', '29 days']) {
+    for (const age of ['40 days', '31 days', '29 days', '1 day']) {
       const { runId } = await take()
       await finishRun(database.db, runId, ended)
       await testDatabase.sql`update clerk_sync.runs set started_at = now() - ${age}::text::interval where id = ${runId}`
@@ -168,7 +183,7 @@ describe('the history', () => {
     expect((await statuses()).map((row) => row.id)).toEqual(ids.slice(2))
     await testDatabase.sql`update clerk_sync.runs set started_at = now() - interval '40 days'`
     await forgetOldRuns(database.db)
-    expect((await statuses()).map((row) => row.id)).toEqual(ids.slice(2))
+    expect((await statuses()).map((row) => row.id)).toEqual(ids.slice(3))
   })
 
   test('counts the deletions of the last hour, but not a webhook’s, an approved run’s or an unknown run’s', async () => {

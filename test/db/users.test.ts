@@ -409,6 +409,26 @@ describe('an update', () => {
     expect(await refresh(write('user_b', { clerkUpdatedAt: 1 }))).toEqual(['user_b'])
   })
 
+  test('sees an address come where there was none, and go again; a refresh does not mind that there is none', async () => {
+    const without = { ...ada, email: null }
+    await insert(write('user_a', { values: without }))
+    expect(await refresh(write('user_a', { values: without, clerkUpdatedAt: version + 1 }))).toEqual([
+      'user_a',
+    ])
+    expect(await update(write('user_a', { clerkUpdatedAt: version + 1 }))).toEqual(['user_a'])
+    expect((await look('user_a'))?.email).toBe(ada.email)
+    expect(await update(write('user_a', { values: without, clerkUpdatedAt: version + 1 }))).toEqual([
+      'user_a',
+    ])
+    expect((await look('user_a'))?.email).toBeNull()
+  })
+
+  test('of the creation time alone is a refresh', async () => {
+    await insert(write('user_a'))
+    expect(await refresh(write('user_a', { clerkCreatedAt: 5 }))).toEqual(['user_a'])
+    expect((await look('user_a'))?.clerk_created_at).toContain('1970-01-01')
+  })
+
   test('does not refresh a row whose values are others by now', async () => {
     await insert(write('user_a', { values: named('Bo') }))
     expect(await refresh(write('user_a', { clerkUpdatedAt: version + 1 }))).toEqual([])
@@ -626,6 +646,19 @@ describe('a lock that is not to be had', () => {
     await expect(insert(write('user_z'))).rejects.toMatchObject({ kind: 'lock', code: '55P03' })
   })
 
+  test.each([
+    ['a deletion, which an app’s cascade may slow down, a minute at most', exclusive, '1min'],
+    ['an insert as long as it needs', shared, '0'],
+    ['an update as long as it needs', plain, '0'],
+  ])('is one thing, slow work another: %s', async (_says, options, statement) => {
+    const settings = await writeTransaction(database, options, (tx) =>
+      tx.execute<{ lock: string; statement: string }>(
+        `select current_setting('lock_timeout') as lock, current_setting('statement_timeout') as statement`,
+      ),
+    )
+    expect(settings[0]).toEqual({ lock: '2s', statement })
+  })
+
   test('does not outlast the transaction: the next one has the session’s own timeouts', async () => {
     const one = openDatabase(testDatabase.url, { connections: 1 })
     try {
@@ -709,6 +742,11 @@ describe('rows to look for', () => {
     expect(await absent(undefined, 1000)).toEqual(['user_1', 'user_minusInfinity'].sort())
     expect(await absent(2000, undefined)).toEqual(['user_3', 'user_infinity'])
     expect(await absent(999, 1000)).toEqual(['user_1'])
+    // A user that is rejected for its time may close a span there.
+    expect(await absent(2000, 1e16)).toEqual(['user_3', 'user_infinity'])
+    expect(await absent(undefined, undefined)).toEqual(
+      ['user_1', 'user_2', 'user_3', 'user_infinity', 'user_minusInfinity'].sort(),
+    )
     expect(await readUndatedIds(database.db, shape)).toEqual(['user_undated'])
   })
 
