@@ -43,7 +43,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
   return server.stop
 }
 
-async function startServer(): Promise<{ url: string; stop: () => Promise<void> }> {
+/** Starts a Postgres in memory where there is room for it. Gives a superuser's URL, and what takes it all away again. */
+export async function startServer(): Promise<{ url: string; stop: () => Promise<void> }> {
   if (!(await hasRoom(memory))) return startServerIn(tmpdir())
   // A folder in memory may forbid to run programs, and the binaries are copied there if they cannot be read in place.
   return startServerIn(memory).catch(() => startServerIn(tmpdir()))

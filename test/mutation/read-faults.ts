@@ -1,0 +1,67 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the code that is looked for has placeholders
+// Faults in what is read from `users` and its tombstones: whose row it is, which span, how old.
+import { faultsIn } from './fault.ts'
+
+const looks = faultsIn(
+  'db/users.ts',
+  ['test/db/users.test.ts'],
+  [
+    ['a row is a day old after two', "interval '1 day', true", "interval '2 days', true"],
+    ['a row is a day old at once', "interval '1 day', true", "interval '0 days', true"],
+    ['a row without a creation time is never a day old', "'1 day', true)", "'1 day', false)"],
+    ['a span holds the time it begins after', 'u.clerk_created_at > ${', 'u.clerk_created_at >= ${'],
+    ['a span lacks the time it goes up to', 'u.clerk_created_at <= ${', 'u.clerk_created_at < ${'],
+    ['a span holds rows without a creation time', 'sql`u.clerk_created_at is not null`', 'sql`true`'],
+    [
+      'a row that is not ours is absent',
+      'sql`u.clerk_created_at is not null`, isOurs]',
+      'sql`u.clerk_created_at is not null`]',
+    ],
+    ['a row that was seen is absent', 'and u.clerk_id <> all(', 'or u.clerk_id = any('],
+    ['an undated row that is not ours is absent', 'where ${undated} and ${isOurs}', 'where ${undated}'],
+    ['a dated row is undated', '? sql`u.clerk_created_at is null`', '? sql`true`'],
+    [
+      'a tombstone of this very moment is young',
+      'select clerk_id, deleted_at > ${',
+      'select clerk_id, deleted_at >= ${',
+    ],
+    [
+      'every tombstone is young',
+      'select clerk_id, deleted_at > ${moment(youngSince)} as',
+      'select clerk_id, true as',
+    ],
+    [
+      'a version is read to the second',
+      '(extract(epoch from u.${sql.identifier(column)}) * 1000)',
+      '(floor(extract(epoch from u.${sql.identifier(column)})) * 1000)',
+    ],
+    ['tombstones are forgotten after 29 days', "now() - interval '30 days'", "now() - interval '29 days'"],
+    ['tombstones are kept for 31 days', "now() - interval '30 days'", "now() - interval '31 days'"],
+  ],
+)
+
+const counts = faultsIn(
+  'db/users.ts',
+  ['test/db/counts.test.ts'],
+  [
+    ['an id may begin in any way', '^user_[A-Za-z0-9]+$', 'user_[A-Za-z0-9]+$'],
+    ['an id may end in any way', '^user_[A-Za-z0-9]+$', '^user_[A-Za-z0-9]+'],
+    ['an id may be empty behind its prefix', '^user_[A-Za-z0-9]+$', '^user_[A-Za-z0-9]*$'],
+    ['an id may hold anything', '^user_[A-Za-z0-9]+$', '^user_.+$'],
+    [
+      'rows that are not ours are counted',
+      'select count(*)::float8 as count from users u where ${isOurs}',
+      'select count(*)::float8 as count from users u',
+    ],
+    [
+      'all rows are counted for a list of ids',
+      'select count(*)::float8 as count from users u where u.clerk_id = any(',
+      'select count(*)::float8 as count from users u where true or u.clerk_id = any(',
+    ],
+    ['a sample has rows that are not ours', 'u where ${isOurs} order by md5', 'u order by md5'],
+    ['a sample is of the first rows', 'order by md5(u.clerk_id) limit', 'order by u.clerk_id limit'],
+    ['a sample has no limit', 'order by md5(u.clerk_id) limit ${limit}', 'order by md5(u.clerk_id)'],
+  ],
+)
+
+export const readFaults = [...looks, ...counts]

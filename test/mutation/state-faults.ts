@@ -1,0 +1,111 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the code that is looked for has placeholders
+// Faults in the bound instance and the passes' progress, in migrations, and in the transactions under everything.
+import { faultsIn } from './fault.ts'
+
+const state = faultsIn(
+  'db/state.ts',
+  ['test/db/state.test.ts'],
+  [
+    ['a full pass is due before its time', 'full_pass_due_at <= now()', 'full_pass_due_at >= now()'],
+    [
+      'a full pass is due where nothing is pending',
+      'full_pass_due_at <= now(), false)',
+      'full_pass_due_at <= now(), true)',
+    ],
+    [
+      'the watermark is read in seconds',
+      '(extract(epoch from watermark) * 1000)',
+      '(extract(epoch from watermark) * 1)',
+    ],
+    [
+      'the second of two instances fails',
+      'values (${instanceId}) on conflict do nothing',
+      'values (${instanceId})',
+    ],
+    [
+      'the second of two instances wins',
+      'values (${instanceId}) on conflict do nothing',
+      'values (${instanceId}) on conflict (id) do update set instance_id = excluded.instance_id',
+    ],
+    ['an accepted instance is not bound', 'if (replaced !== undefined) {', 'if (false) {'],
+    ['any instance is replaced', ' where instance_id = ${replaced}`', '`'],
+    ['the old instance’s watermark stays', 'watermark = null, difference = null', 'difference = null'],
+    ['the old instance’s difference stays', 'watermark = null, difference = null', 'watermark = null'],
+    [
+      'the old instance’s full pass is due',
+      'difference = null,\n            full_pass_due_at = null where',
+      'difference = null\n            where',
+    ],
+    ['the bound instance is cleared too', 'if (bound?.instance_id === instanceId) return instanceId\n', ''],
+    [
+      'progress is saved for another instance',
+      ' = ${due}\n        where instance_id = ${instanceId}',
+      ' = ${due}',
+    ],
+    ['a full pass that was due is forgotten', '? sql`full_pass_due_at`', '? sql`null`'],
+    ['a full pass is due a thousand times later', "* interval '1 millisecond'`", "* interval '1 second'`"],
+  ],
+)
+
+const migrations = faultsIn(
+  'db/migrate.ts',
+  ['test/db/migrate.test.ts'],
+  [
+    [
+      'migrators do not wait for each other',
+      '      await query(tx, sql`select pg_advisory_xact_lock(${migrationLock})`)\n',
+      '',
+    ],
+    [
+      'migrators share the lock',
+      'pg_advisory_xact_lock(${migrationLock})',
+      'pg_advisory_xact_lock_shared(${migrationLock})',
+    ],
+    [
+      'a migrator that waited does not look again',
+      'const pending = await readPending(tx)',
+      'const pending = readMigrationFiles({ migrationsFolder })',
+    ],
+    [
+      'a migrator does not look first',
+      'if ((await readPending(database.db)).length === 0) return { applied: 0 }',
+      '',
+    ],
+    ['a migration waits for the app without end', "lock_timeout = '10s'", "lock_timeout = '0'"],
+    ['a migration waits for the app for 25 seconds', "lock_timeout = '10s'", "lock_timeout = '25s'"],
+    [
+      'a migration is not noted',
+      'for (const statement of migration.sql) await query(tx, sql.raw(statement))\n',
+      'for (const statement of migration.sql) await query(tx, sql.raw(statement))\n        if (pending.length > 0) continue\n',
+    ],
+    [
+      'the catalogue is asked with old eyes',
+      "select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace\n          where n.nspname = 'clerk_sync' and c.relname = 'migrations') as exists",
+      "select to_regclass('clerk_sync.migrations') is not null as exists",
+    ],
+  ],
+)
+
+const transactions = faultsIn(
+  'db/database.ts',
+  ['test/db/users.test.ts'],
+  [
+    [
+      'a transaction is as isolated as the database likes',
+      '        await tx.execute(sql`set transaction isolation level read committed`)\n',
+      '',
+    ],
+    [
+      'a transaction looks with the eyes of its begin',
+      'isolation level read committed',
+      'isolation level repeatable read',
+    ],
+    [
+      'a lock timeout is the row’s fault',
+      "new PostgresRefusal('lock', code, code)",
+      "new PostgresRefusal('row', code, code)",
+    ],
+  ],
+)
+
+export const stateFaults = [...state, ...migrations, ...transactions]

@@ -1,0 +1,182 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the code that is looked for has placeholders
+// Faults in what is written to `users` and its tombstones: the guards that the SQL repeats, and its locks.
+import { faultsIn } from './fault.ts'
+
+const asMaterialized = 'Postgres never merges a query that locks rows into the one around it.'
+
+const inserts = faultsIn(
+  'db/users.ts',
+  ['test/db/users.test.ts'],
+  [
+    ['no tombstone blocks', 'where not exists (select', 'where true or not exists (select'],
+    ['a tombstone of the grace’s first moment blocks', 't.deleted_at > ${', 't.deleted_at >= ${'],
+    ['somebody else’s tombstone blocks', 'where t.clerk_id = d.clerk_id and', 'where'],
+    ['inserts go in any order', '\n        order by clerk_id\n', '\n'],
+    ['an insert fails where there is a row', 'on conflict (clerk_id) do nothing\n', '\n'],
+    [
+      'an insert overwrites what is there',
+      'on conflict (clerk_id) do nothing\n',
+      'on conflict (clerk_id) do update set name = excluded.name\n',
+    ],
+    ['a tombstone stays when the user is back', 'if (created.length > 0) {', 'if (created.length < 0) {'],
+    [
+      'a tombstone goes though the user was not inserted',
+      "arrayParameter(created, 'text')",
+      "arrayParameter(writes.map((write) => write.clerkId), 'text')",
+    ],
+    ['beyond the year 9999 is an error', "return 'infinity'", "return ''"],
+    ['before the year 1 is an error', "return '-infinity'", "return ''"],
+  ],
+)
+
+const updates = faultsIn(
+  'db/users.ts',
+  ['test/db/users.test.ts'],
+  [
+    ['an update leaves updated_at', '[...values, sql`updated_at = now()`]', '[...values]'],
+    [
+      'an update overlooks a null',
+      "sql`(${valuesOf('u')}) is distinct from (${valuesOf('d')})`",
+      "sql`(${valuesOf('u')}) <> (${valuesOf('d')})`",
+    ],
+    [
+      'an update writes what is the same',
+      "sql`(${valuesOf('u')}) is distinct from (${valuesOf('d')})`",
+      'sql`true`',
+    ],
+    ['a refresh moves updated_at', '    [],\n', '    [sql`updated_at = now()`],\n'],
+    [
+      'a refresh overlooks a null among the values',
+      "(${valuesOf('u')}) is not distinct from (${valuesOf('d')})",
+      "(${valuesOf('u')}) = (${valuesOf('d')})",
+    ],
+    [
+      'a refresh takes a row with other values for refreshed',
+      "(${valuesOf('u')}) is not distinct from (${valuesOf('d')})",
+      'true',
+    ],
+    [
+      'a refresh overlooks a missing time',
+      'u.clerk_updated_at) is distinct from (d',
+      'u.clerk_updated_at) <> (d',
+    ],
+    [
+      'a refresh writes what is the same',
+      '(u.clerk_created_at, u.clerk_updated_at) is distinct from (d.clerk_created_at, d.clerk_updated_at)',
+      'true',
+    ],
+    [
+      'a refresh overlooks the creation time',
+      '(u.clerk_created_at, u.clerk_updated_at) is distinct from (d.clerk_created_at, d.clerk_updated_at)',
+      'u.clerk_updated_at is distinct from d.clerk_updated_at',
+    ],
+    ['a pass loses at an equal version', "by === 'pass' ? '<=' : '<'", "'<'"],
+    ['a webhook wins at an equal version', "by === 'pass' ? '<=' : '<'", "'<='"],
+    ['stale values win', 'u.clerk_updated_at ${older} d.clerk_updated_at', 'true'],
+    ['no row without a version is written', '(u.clerk_updated_at is null or ', '('],
+    ['a newer version is never replaced', "${epochMs('clerk_updated_at')} = d.replaces", 'false'],
+    [
+      'a version is replaced that nobody judged',
+      "${epochMs('clerk_updated_at')} = d.replaces",
+      "${epochMs('clerk_updated_at')} <= d.replaces",
+    ],
+    ['any version is replaced', "${epochMs('clerk_updated_at')} = d.replaces", 'd.replaces is not null'],
+    ['the second execution writes again', 'and ${changed}', 'and (true or ${changed})'],
+    [
+      'an update locks rows in any order',
+      'order by u.clerk_id for no key update of u',
+      'for no key update of u',
+    ],
+    ['an update locks what refers to its rows', 'for no key update of u', 'for update of u'],
+    ['an update locks nothing first', ' for no key update of u', ''],
+    [
+      'an update’s locks are not a step of their own',
+      'locked as materialized (select u.clerk_id from users u join d',
+      'locked as (select u.clerk_id from users u join d',
+      asMaterialized,
+    ],
+    ['an update writes rows that were not locked', 'from d join locked using (clerk_id)\n', 'from d\n'],
+  ],
+)
+
+const deletions = faultsIn(
+  'db/users.ts',
+  ['test/db/users.test.ts'],
+  [
+    [
+      'a row without a version is never deleted',
+      "${epochMs('clerk_updated_at')} is not distinct from j.version",
+      "${epochMs('clerk_updated_at')} = j.version",
+    ],
+    ['a newer version is deleted', "${epochMs('clerk_updated_at')} is not distinct from j.version", 'true'],
+    ['a deletion locks rows in any order', 'order by u.clerk_id for update of u', 'for update of u'],
+    ['a deletion locks nothing first', ' for update of u', ''],
+    [
+      'a deletion’s locks are not a step of their own',
+      'locked as materialized (select u.clerk_id from users u join judged',
+      'locked as (select u.clerk_id from users u join judged',
+      asMaterialized,
+    ],
+    [
+      'a row is deleted that was not locked',
+      'using locked where u.clerk_id = locked.clerk_id',
+      'using judged j where u.clerk_id = j.clerk_id',
+    ],
+    [
+      'a deletion leaves no tombstone',
+      '${runId}::bigint from deleted\n',
+      '${runId}::bigint from deleted where false\n',
+    ],
+    [
+      'a row that stays gets a tombstone',
+      '${runId}::bigint from deleted\n',
+      '${runId}::bigint from judged\n',
+    ],
+    [
+      'a tombstone is as old as its transaction',
+      'select clerk_id, clock_timestamp(), ${',
+      'select clerk_id, now(), ${',
+    ],
+    ['a tombstone does not name its run', '${runId}::bigint from deleted', 'null::bigint from deleted'],
+    [
+      'a pass does not renew a tombstone',
+      'on conflict (clerk_id) do update set deleted_at = excluded.deleted_at, run_id = excluded.run_id\n        returning clerk_id',
+      'on conflict (clerk_id) do update set run_id = excluded.run_id\n        returning clerk_id',
+    ],
+    [
+      'a renewed tombstone names the old run',
+      'on conflict (clerk_id) do update set deleted_at = excluded.deleted_at, run_id = excluded.run_id\n        returning clerk_id',
+      'on conflict (clerk_id) do update set deleted_at = excluded.deleted_at\n        returning clerk_id',
+    ],
+  ],
+)
+
+const deliveries = faultsIn(
+  'db/users.ts',
+  ['test/db/counts.test.ts'],
+  [
+    [
+      'a webhook deletes everybody',
+      'delete from users where clerk_id = ${clerkId}',
+      'delete from users where clerk_id <= ${clerkId}',
+    ],
+    [
+      'a webhook’s tombstone is as old as its transaction',
+      'values (${clerkId}, clock_timestamp())',
+      'values (${clerkId}, now())',
+    ],
+    [
+      'a webhook does not renew a tombstone',
+      'clock_timestamp())\n        on conflict (clerk_id) do update set deleted_at = excluded.deleted_at, run_id = excluded.run_id',
+      'clock_timestamp())\n        on conflict (clerk_id) do update set run_id = excluded.run_id',
+    ],
+    [
+      'a webhook’s tombstone stays on the guard’s account',
+      'clock_timestamp())\n        on conflict (clerk_id) do update set deleted_at = excluded.deleted_at, run_id = excluded.run_id',
+      'clock_timestamp())\n        on conflict (clerk_id) do update set deleted_at = excluded.deleted_at',
+    ],
+    ['a webhook says that it deleted nobody', 'return deleted.length > 0', 'return deleted.length > 1'],
+  ],
+)
+
+export const writeFaults = [...inserts, ...updates, ...deletions, ...deliveries]
