@@ -1,20 +1,21 @@
 // The commands as a user types them: processes in a folder that looks like a fresh clone, against a sandbox Clerk and a
 // database of their own. The rule: a process gets nothing of this one's environment, so that no real `.env`, key or
 // database is ever near, and all it says is kept, to be searched for what must never be said.
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { chmod, copyFile, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { promisify } from 'node:util'
 import type postgres from 'postgres'
 import { afterAll, expect, type TestContext } from 'vitest'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
 import type { SandboxOptions } from '../../src/dev/sandbox/server.ts'
 import type { Report } from '../../src/sync/report.ts'
+import { type Build, buildClerkSync } from '../support/build.ts'
 import { tableStatistics } from '../support/database.ts'
+import { createGate } from '../support/gate.ts'
 import { createWorld, type World } from '../support/world.ts'
 
 const repository = resolve(import.meta.dirname, '../..')
@@ -187,27 +188,17 @@ export async function openShop(
 /** What the scripts of package.json run, without the time that npm takes. */
 export const clerkSyncFromSource = [process.execPath, '--import', 'tsx', 'src/main.ts']
 
-let built: Promise<string> | undefined
+let built: Promise<Build> | undefined
 
-/** What images and crontabs run: the compiled build, which starts in a third of the time. Made once a test file. */
-export async function compiledClerkSync(): Promise<string[]> {
-  built ??= build()
-  return [process.execPath, join(await built, 'dist/main.js')]
+/** What images and crontabs run. Made once a test file. */
+export async function compiledClerkSync(): Promise<readonly string[]> {
+  built ??= buildClerkSync()
+  return (await built).command
 }
 
 afterAll(async () => {
-  if (built !== undefined) await rm(await built, { recursive: true, force: true })
+  await (await built)?.remove()
 })
-
-async function build(): Promise<string> {
-  const directory = await mkdtemp(join(tmpdir(), 'clerk-sync-build-'))
-  await link(directory, ['drizzle', 'node_modules'])
-  await copyFile(join(repository, 'package.json'), join(directory, 'package.json'))
-  const tsc = join(repository, 'node_modules/typescript/bin/tsc')
-  const settings = ['-p', join(repository, 'tsconfig.build.json'), '--noCheck']
-  await promisify(execFile)(process.execPath, [tsc, ...settings, '--outDir', join(directory, 'dist')])
-  return directory
-}
 
 async function link(directory: string, names: readonly string[]): Promise<void> {
   for (const name of names) await symlink(join(repository, name), join(directory, name))
@@ -215,20 +206,6 @@ async function link(directory: string, names: readonly string[]): Promise<void> 
 
 /** So long that it is in no output by chance. */
 const secretKey = 'sk_test_Qm7rXv2LkTz9'
-
-/** A promise and what resolves it. */
-export interface Gate {
-  readonly opened: Promise<void>
-  open(): void
-}
-
-export function createGate(): Gate {
-  let open = () => {}
-  const opened = new Promise<void>((resolve) => {
-    open = resolve
-  })
-  return { opened, open }
-}
 
 /** A server that only counts who comes, and hangs up. */
 export async function openTrap() {

@@ -4,10 +4,10 @@ import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { expect, type TestContext, test } from 'vitest'
+import { createGate } from '../support/gate.ts'
 import {
   clerkSyncFromSource,
   compiledClerkSync,
-  createGate,
   type Ended,
   linesOf,
   openShop,

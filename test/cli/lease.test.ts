@@ -1,6 +1,7 @@
 // One run at a time, and what becomes of a run that is stopped: by the command line's word, the ledger and the rows.
 import { expect, test } from 'vitest'
-import { createGate, openShopForTest, reportOf, type Shop } from './command.ts'
+import { createGate } from '../support/gate.ts'
+import { openShopForTest, reportOf, type Shop } from './command.ts'
 
 const npmRun = ['npm', 'run', '--silent']
 /** More than a page, so that a run can be met with one page written and another to come. */

@@ -4,7 +4,8 @@ import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { expect, type TestContext, test } from 'vitest'
-import { createGate, openShopForTest, type Running, type Shop } from '../cli/command.ts'
+import { openShopForTest, type Running, type Shop } from '../cli/command.ts'
+import { createGate } from '../support/gate.ts'
 
 /** Says its pid, answers `/end` on stdin's place: a file that the test makes. Ends with 0 after a signal. */
 const tunnelStandIn = `

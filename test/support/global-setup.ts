@@ -43,11 +43,21 @@ export default async function setup(project: TestProject): Promise<() => Promise
   return server.stop
 }
 
-/** Starts a Postgres in memory where there is room for it. Gives a superuser's URL, and what takes it all away again. */
-export async function startServer(): Promise<{ url: string; stop: () => Promise<void> }> {
-  if (!(await hasRoom(memory))) return startServerIn(tmpdir())
+/**
+ * Starts a Postgres in memory where there is room for it. Gives a superuser's URL, and what takes it all away again.
+ * `settings` win over those that make it quick.
+ */
+export async function startServer(settings: Settings = {}): Promise<Server> {
+  if (!(await hasRoom(memory))) return startServerIn(tmpdir(), settings)
   // A folder in memory may forbid to run programs, and the binaries are copied there if they cannot be read in place.
-  return startServerIn(memory).catch(() => startServerIn(tmpdir()))
+  return startServerIn(memory, settings).catch(() => startServerIn(tmpdir(), settings))
+}
+
+type Settings = Readonly<Record<string, string>>
+
+interface Server {
+  readonly url: string
+  readonly stop: () => Promise<void>
 }
 
 /** A copy of the template is 300 small files: 15 ms in memory, 15 to 300 ms on disks. */
@@ -59,7 +69,7 @@ async function hasRoom(folder: string): Promise<boolean> {
   return found !== undefined && found.bavail * found.bsize > 4_000_000_000
 }
 
-async function startServerIn(parent: string): Promise<{ url: string; stop: () => Promise<void> }> {
+async function startServerIn(parent: string, settings: Settings): Promise<Server> {
   const folder = await mkdtemp(join(parent, 'clerk-sync-test-'))
   const reaper = startReaper(folder)
   const stop = async () => {
@@ -67,17 +77,14 @@ async function startServerIn(parent: string): Promise<{ url: string; stop: () =>
     await once(reaper, 'exit')
   }
   try {
-    return await startServerAt(folder, stop)
+    return await startServerAt(folder, stop, settings)
   } catch (error) {
     await stop()
     throw error
   }
 }
 
-async function startServerAt(
-  folder: string,
-  stop: () => Promise<void>,
-): Promise<{ url: string; stop: () => Promise<void> }> {
+async function startServerAt(folder: string, stop: () => Promise<void>, settings: Settings): Promise<Server> {
   // mkdtemp closes it to others, and Postgres runs as another user if the tests run as root.
   await chmod(folder, 0o711)
   const embedded = await openEmbeddedPostgres({
@@ -91,6 +98,7 @@ async function startServerAt(
       max_wal_size: '256MB',
       // The template is copied all the time, and a vacuum in it would make the copy wait.
       autovacuum: 'off',
+      ...settings,
     },
   })
   return {

@@ -1,6 +1,7 @@
 // A sandbox Clerk, a database and the reconciler between them, as one value: what most tests of a pass need. The rule:
 // a test looks at rows and reports, never at calls.
 import pino from 'pino'
+import type postgres from 'postgres'
 import { type ClerkClientOptions, createClerkClient } from '../../src/clerk/api.ts'
 import { openDatabase } from '../../src/db/database.ts'
 import type { SyncedValues } from '../../src/db/schema.ts'
@@ -55,8 +56,8 @@ export async function createWorld(options: SandboxOptions & { empty?: boolean } 
     sandbox,
     database,
     sync: (each = {}) => syncOnce(sandbox, database.url, each),
-    rows: () => readRows(database),
-    wanted: () => new Map(sandbox.users.all().map((user) => [user.id, valuesOf(user)])),
+    rows: () => readRows(database.sql),
+    wanted: () => wantedRows(sandbox),
     async close() {
       await sandbox.close()
       await database.drop()
@@ -127,13 +128,19 @@ async function syncOnce(sandbox: Sandbox, url: string, options: SyncOptions): Pr
   }
 }
 
-async function readRows(database: TestDatabase): Promise<Map<string, RowValues>> {
-  const rows = await database.sql<(RowValues & { clerkId: string })[]>`
+/** The synced columns of all rows, by Clerk id. */
+export async function readRows(sql: postgres.Sql): Promise<Map<string, RowValues>> {
+  const rows = await sql<(RowValues & { clerkId: string })[]>`
     select clerk_id as "clerkId", name, email, image_url as "imageUrl",
       (extract(epoch from clerk_created_at) * 1000)::float8 as "createdAt",
       (extract(epoch from clerk_updated_at) * 1000)::float8 as "updatedAt"
     from users`
   return new Map(rows.map(({ clerkId, ...values }) => [clerkId, values]))
+}
+
+/** What the rows of these users should be, mapped independently of the code under test. */
+export function wantedRows(sandbox: Sandbox): Map<string, RowValues> {
+  return new Map(sandbox.users.all().map((user) => [user.id, valuesOf(user)]))
 }
 
 /** The mapping as the README states it, written a second time on purpose. */
