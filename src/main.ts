@@ -47,6 +47,9 @@ program
     if (flags.user !== undefined && (flags.incremental || flags.approveDeletes !== undefined)) {
       throw wrongUsage('--user goes neither with --incremental nor with --approve-deletes')
     }
+    if (flags.user !== undefined && flags.acceptInstance !== undefined) {
+      throw wrongUsage('--user does not go with --accept-instance: the whole table moves, or none of it')
+    }
     return runSync(flags)
   })
 

@@ -25,6 +25,12 @@ const pageSize = 500
 /** How long Clerk's count may lag behind before it is believed. */
 const recountDelayMs = 3000
 
+/**
+ * One is used, as long as Postgres answers it. A beat behind a connection that has fallen silent would be none: so many
+ * beats fit into the silence after which the lease is lost.
+ */
+const heartbeatConnections = 6
+
 /** Runs once, over connections of its own. Never throws for what an operator can meet. */
 export async function runOnce(
   config: Config,
@@ -33,7 +39,10 @@ export async function runOnce(
 ): Promise<RunOutcome> {
   const { target, log, stop, onProgress, onChange } = surroundings
   const database = target.open()
-  const heartbeatDatabase = target.open({ connections: 1, applicationName: 'clerk-sync heartbeat' })
+  const heartbeatDatabase = target.open({
+    connections: heartbeatConnections,
+    applicationName: 'clerk-sync heartbeat',
+  })
   const outcome = reconcile(
     {
       pass: flags.user !== undefined ? 'user' : flags.incremental ? 'incremental' : 'full',

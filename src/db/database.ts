@@ -4,6 +4,7 @@ import { DrizzleQueryError, type SQL, sql } from 'drizzle-orm'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import { SyncError } from '../errors.ts'
+import { inTime, statementMsMax, transactionMsMax } from './patience.ts'
 
 /** A pool of connections. Whoever opens it closes it. */
 export interface Database {
@@ -57,25 +58,40 @@ const lostCloseSeconds = 0.5
 /** The rows a statement returned. Throws `SyncError`, never a driver's error, since those carry parameters. */
 export async function query<Row>(executor: Executor, statement: SQL): Promise<Row[]> {
   try {
-    return (await executor.execute(statement)) as unknown as Row[]
+    return (await inTime(executor.execute(statement), statementMsMax)) as unknown as Row[]
   } catch (error) {
     throw databaseError(error)
   }
 }
 
-/** Runs a transaction that is explicitly `read committed`: each statement sees what is committed when it begins. */
-export async function transaction<T>(database: Database, run: (tx: Executor) => Promise<T>): Promise<T> {
+/**
+ * Runs a transaction that is explicitly `read committed`: each statement sees what is committed when it begins. Throws
+ * `transient` if it takes longer than `milliseconds`.
+ */
+export async function transaction<T>(
+  database: Database,
+  run: (tx: Executor) => Promise<T>,
+  milliseconds: number = transactionMsMax,
+): Promise<T> {
+  const work = database.db.transaction((tx) =>
+    untilConnectionLost(async () => {
+      await tx.execute(begin)
+      return run(tx)
+    }),
+  )
   try {
-    return await database.db.transaction((tx) =>
-      untilConnectionLost(async () => {
-        await tx.execute(sql`set transaction isolation level read committed`)
-        return run(tx)
-      }),
-    )
+    return await inTime(work, milliseconds)
   } catch (error) {
     throw databaseError(error)
   }
 }
+
+/**
+ * In one round trip. A process that falls asleep within its transaction would keep its locks, the fence among them,
+ * until it wakes: the lease passes on after 30 s, and by then they must be free.
+ */
+const begin = sql`set transaction isolation level read committed;
+  set local idle_in_transaction_session_timeout = '20s'`
 
 /**
  * When its connection breaks, the driver fails the transaction by itself. If the work in it failed as well, the driver
@@ -119,9 +135,9 @@ export class PostgresRefusal extends Error {
 
 /** SQLSTATEs of another transaction in the way: lock timeout, deadlock, serialization, statement timeout. */
 const lockCodes = new Set(['55P03', '40P01', '40001', '57014'])
-/** Errors of the way to Postgres, by the driver's or the system's code. */
+/** Errors of the way to Postgres, by the driver's or the system's code. 25006 is a standby, as after a failover. */
 const unreachableCodes =
-  /^(08|57P0[1-5]|53|58|25P03|CONNECT|CONNECTION_|ECONN|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|EPIPE|XX000)/
+  /^(08|57P0[1-5]|53|58|25P03|25006|CONNECT|CONNECTION_|ECONN|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|EPIPE|XX000)/
 /**
  * Rows that the app's schema does not take: integrity, data, a view's check option, and whatever a trigger raises: the
  * classes from I to W, Y and Z are left to applications, but for PL/pgSQL's P0. 54000 is a value too long for an index.

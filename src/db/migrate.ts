@@ -10,6 +10,9 @@ const migrationsFolder = fileURLToPath(new URL('../../drizzle', import.meta.url)
 /** Any number will do, as long as no other part of the app locks the same one: "clerk-sy" in ASCII. */
 const migrationLock = sql.raw('7163371136806975353')
 
+/** An index on a table of millions of rows takes minutes, and so does waiting for somebody else to make it. */
+const migrationMsMax = 15 * 60_000
+
 /**
  * Brings the database to the newest schema. Gives how many migrations it applied.
  * Throws `configuration` if the role may not, `transient` if the app holds the table, `contract` if one fails.
@@ -17,25 +20,29 @@ const migrationLock = sql.raw('7163371136806975353')
 export async function migrate(database: Database): Promise<{ applied: number }> {
   if ((await readPending(database.db)).length === 0) return { applied: 0 }
   try {
-    return await transaction(database, async (tx) => {
-      await query(tx, sql`select pg_advisory_xact_lock(${migrationLock})`)
-      // An ALTER that waits behind an app's transaction makes the whole app wait behind itself.
-      await query(tx, sql`set local lock_timeout = '10s'`)
-      const pending = await readPending(tx)
-      for (const migration of pending) {
-        for (const statement of migration.sql) await query(tx, sql.raw(statement))
-        await query(
-          tx,
-          sql`create table if not exists clerk_sync.migrations (
+    return await transaction(
+      database,
+      async (tx) => {
+        await query(tx, sql`select pg_advisory_xact_lock(${migrationLock})`)
+        // An ALTER that waits behind an app's transaction makes the whole app wait behind itself.
+        await query(tx, sql`set local lock_timeout = '10s'`)
+        const pending = await readPending(tx)
+        for (const migration of pending) {
+          for (const statement of migration.sql) await query(tx, sql.raw(statement))
+          await query(
+            tx,
+            sql`create table if not exists clerk_sync.migrations (
             id bigint primary key, hash text not null, applied_at timestamptz not null default now())`,
-        )
-        await query(
-          tx,
-          sql`insert into clerk_sync.migrations (id, hash) values (${migration.folderMillis}, ${migration.hash})`,
-        )
-      }
-      return { applied: pending.length }
-    })
+          )
+          await query(
+            tx,
+            sql`insert into clerk_sync.migrations (id, hash) values (${migration.folderMillis}, ${migration.hash})`,
+          )
+        }
+        return { applied: pending.length }
+      },
+      migrationMsMax,
+    )
   } catch (error) {
     throw migrationError(error)
   }

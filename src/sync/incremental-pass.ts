@@ -3,7 +3,7 @@
 import type { ReadableUser } from '../clerk/user.ts'
 import { countRows, countRowsOf } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
-import { applyUsers } from './apply.ts'
+import { applyUsers, retryRefused } from './apply.ts'
 import { countAgain, countUsers } from './count.ts'
 import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
 import { watermarkOf } from './full-pass.ts'
@@ -31,6 +31,8 @@ export async function runIncrementalPass(
   const read = await readRecent(pass, since.watermark, countBefore)
   if ('stepUp' in read) return read
   if (!pass.tally.complete) return { stepUp: 'a user without a readable id was met' }
+  // What one user gave up may have been another's a moment too early.
+  await retryRefused(pass)
 
   let { count: countAfter } = await countUsers(pass)
   const difference: Difference = {
@@ -119,8 +121,10 @@ async function readRecent(
     for (const user of fresh) seen.add(user.clerkId)
     await takeRecent(pass, fresh)
     pass.onProgress(pass.tally.counts.seen, total)
-    // Nobody new: these are all the users there are.
-    if (fresh.length === 0 || (oldest !== undefined && oldest < watermark)) return { newest, seen }
+    // Nobody new on a page that is not full: these are all the users there are. A full one may hold only users who were
+    // read before and pushed back by others' changes.
+    const isEnd = fresh.length === 0 && answer.users.length < limit
+    if (isEnd || (oldest !== undefined && oldest < watermark)) return { newest, seen }
     offset = Math.max(offset + 1, offset + answer.users.length - Math.min(overlap, Math.floor(limit / 2)))
   }
   return { stepUp: `more than ${pagesMax} pages changed since the last pass` }

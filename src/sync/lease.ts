@@ -32,31 +32,30 @@ export async function takeLease(
 }
 
 /**
- * Heartbeats until stopped, over a connection of its own. A lost lease aborts the run; a beat that does not get through
- * does not, since the next one may, and every write looks at the lease anyway.
+ * Heartbeats until released. A lost lease aborts the run; a beat that does not get through does not, since the next one
+ * may, and every write looks at the lease anyway. Each beat goes on its own: one that is never answered holds up neither
+ * the next one nor the end of the run.
  */
 export function keepLease(
   database: Database,
   runId: number,
   stop: AbortController,
   log: Log,
-): { release(): Promise<void> } {
-  let beating: Promise<void> = Promise.resolve()
+): { release(): void } {
+  let isReleased = false
   const beat = async () => {
     try {
       const isOurs = await heartbeat(database.db, runId)
-      if (!isOurs) stop.abort(leaseLost(runId))
+      if (!isOurs && !isReleased) stop.abort(leaseLost(runId))
     } catch (error) {
-      log.warn({ runId, err: error }, 'a heartbeat did not get through')
+      if (!isReleased) log.warn({ runId, err: error }, 'a heartbeat did not get through')
     }
   }
-  const timer = setInterval(() => {
-    beating = beating.then(beat)
-  }, heartbeatIntervalMs)
+  const timer = setInterval(beat, heartbeatIntervalMs)
   return {
     release() {
+      isReleased = true
       clearInterval(timer)
-      return beating
     },
   }
 }

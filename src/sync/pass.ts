@@ -141,10 +141,10 @@ export class Tally {
   }
 
   /** A new tally for the full pass that follows: it counts anew, but for what has been written. */
-  afterStepUp(note: string): Tally {
+  afterStepUp(note: string, dryRun: boolean): Tally {
     const next = new Tally()
     const { created, updated, refreshed } = this.counts
-    Object.assign(next.counts, { created, updated, refreshed })
+    if (!dryRun) Object.assign(next.counts, { created, updated, refreshed })
     next.notes.add(note)
     return next
   }

@@ -17,6 +17,11 @@ import { type Pass, type PassOptions, type Rejection, type ShownChange, Tally } 
 import { bindTable, migrateTable } from './prepare.ts'
 import { describeError, type Report, statusOf } from './report.ts'
 
+/** How long the page in hand may take to be committed after a stop. The worker's own end is cut off after 7 s. */
+const stopMsMax = 4000
+/** How long the last line in the ledger may take; without it the lease is free 30 s later. */
+const recordMsMax = { usual: 10_000, stopped: 3000 }
+
 /** What one run is asked to do. */
 export interface RunRequest {
   /** `full` if absent. `user` needs `userId`. */
@@ -65,13 +70,17 @@ export async function reconcile(request: RunRequest, parts: RunParts): Promise<R
   }
   let error: unknown
   try {
-    await execute(request, parts, run)
+    await Promise.race([execute(request, parts, run), overdue(parts.stop.signal)])
   } catch (thrown) {
     error = asOperatingError(thrown)
   }
+  const wasStopped = parts.stop.signal.aborted
+  // Where one of several requests at once has failed, the others and those that queue would go on without the run.
+  parts.stop.abort(new SyncError('aborted', 'the run has ended'))
   let report = reportOf(request, parts, run, startedAt, error)
   if (run.lease !== undefined) {
-    const failure = await record(parts.database, run, run.lease, report)
+    const patienceMs = wasStopped ? recordMsMax.stopped : recordMsMax.usual
+    const failure = await record(parts.database, run, run.lease, report, patienceMs)
     if (failure !== undefined && error === undefined) {
       error = failure
       report = reportOf(request, parts, run, startedAt, error)
@@ -80,6 +89,15 @@ export async function reconcile(request: RunRequest, parts: RunParts): Promise<R
   const rejections = run.tally.rejections()
   for (const { clerkId, reason } of rejections) parts.log.warn({ clerkId, reason }, 'user rejected')
   return { report, rejections, error, complete: run.tally.complete }
+}
+
+/** Rejects with the signal's reason some seconds after it: longer than that nobody waits for the page in hand. */
+function overdue(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    const wait = () => setTimeout(() => reject(signal.reason), stopMsMax).unref()
+    if (signal.aborted) wait()
+    else signal.addEventListener('abort', wait, { once: true })
+  })
 }
 
 /** One line about a run, at the door; the error once more, with its causes, which the report leaves out. */
@@ -105,6 +123,9 @@ async function execute(request: RunRequest, parts: RunParts, run: Run): Promise<
   const found = await readShape(database.db)
   const instance = await checkInstance(parts.clerk, database.db, found, request.acceptInstance)
   run.instanceId = instance.instanceId
+  if (request.userId !== undefined && instance.replaced !== undefined) {
+    throw movesTable(instance.instanceId, instance.replaced)
+  }
   warnOfUnfillableColumns(found, run.tally, log)
   if (request.dryRun) {
     const now = await readClock(database.db)
@@ -135,8 +156,16 @@ async function execute(request: RunRequest, parts: RunParts, run: Run): Promise<
     await bindTable(database, instance)
     await runPass(request, parts, run, shape, lease)
   } finally {
-    await kept.release()
+    kept.release()
   }
+}
+
+/** Without the lease: a run of the old instance may be under way, and would write and delete in the other one's table. */
+function movesTable(instanceId: string, bound: string): SyncError {
+  return new SyncError('refused', 'a single user does not move the table to another instance', {
+    hint: `Move the whole table first: npm run sync -- --accept-instance ${instanceId}`,
+    facts: { instanceId, bound },
+  })
 }
 
 /** The pass that was asked for, or the full pass that has to follow. */
@@ -152,15 +181,18 @@ async function runPass(
   const state = await readState(parts.database.db, shape)
   if (run.pass === 'incremental') {
     const known = knownState(state)
-    const result =
-      typeof known === 'string' ? { stepUp: known } : await runIncrementalPass(passWith(run.tally), known)
+    // Only what holds is shown: after a step up the full pass plans all of it again.
+    const shown: ShownChange[] = []
+    const pass = { ...passWith(run.tally), onChange: (change: ShownChange) => void shown.push(change) }
+    const result = typeof known === 'string' ? { stepUp: known } : await runIncrementalPass(pass, known)
     if (!('stepUp' in result)) {
+      for (const change of shown) parts.onChange(change)
       run.progress = { ...result, fullPassDueInMs: undefined }
       return
     }
     parts.log.info({ reason: result.stepUp }, 'a full pass follows')
     run.pass = 'full'
-    run.tally = run.tally.afterStepUp(`stepped up to a full pass: ${result.stepUp}`)
+    run.tally = run.tally.afterStepUp(`stepped up to a full pass: ${result.stepUp}`, request.dryRun)
   }
   const previous = state?.difference as Difference | null | undefined
   run.progress = await runFullPass(passWith(run.tally), previous?.unexplained)
@@ -209,19 +241,29 @@ function warnOfUnfillableColumns(shape: Shape, tally: Tally, log: Log): void {
 }
 
 /** Writes the end of the run to the ledger. Gives the failure if that was not possible. */
-async function record(database: Database, run: Run, lease: Lease, report: Report): Promise<unknown> {
+async function record(
+  database: Database,
+  run: Run,
+  lease: Lease,
+  report: Report,
+  milliseconds: number,
+): Promise<unknown> {
   const { pass, status, counts, requests, notes, error } = report
   const entry = { pass, status, counts, requests, notes, rejected: run.tally.rejections(), error }
   try {
-    const wasOurs = await transaction(database, async (tx) => {
-      if (!(await finishRun(tx, lease.runId, entry))) return false
-      if (run.progress !== undefined && run.instanceId !== null) {
-        await saveProgress(tx, run.instanceId, run.progress)
-        await forgetOldRuns(tx)
-        await forgetOldTombstones(tx)
-      }
-      return true
-    })
+    const wasOurs = await transaction(
+      database,
+      async (tx) => {
+        if (!(await finishRun(tx, lease.runId, entry))) return false
+        if (run.progress !== undefined && run.instanceId !== null) {
+          await saveProgress(tx, run.instanceId, run.progress)
+          await forgetOldRuns(tx)
+          await forgetOldTombstones(tx)
+        }
+        return true
+      },
+      milliseconds,
+    )
     return wasOurs ? undefined : leaseLost(lease.runId)
   } catch (failure) {
     return asOperatingError(failure)

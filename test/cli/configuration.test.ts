@@ -104,6 +104,7 @@ describe('usage', () => {
       [['sync', '--approve-deletes', '-1'], 'whole number'],
       [['sync', '--approve-deletes'], 'argument missing'],
       [['sync', '--accept-instance', 'yes'], 'ins_'],
+      [['sync', '--user', 'user_2abc', '--accept-instance', 'ins_2abc'], '--accept-instance'],
       [['sync', '--user', 'somebody'], 'user_'],
       [['status', '--limit', 'all'], 'whole number'],
     ]

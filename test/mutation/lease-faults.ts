@@ -224,14 +224,18 @@ const keeping = faultsIn(
   ['test/sync/lease.test.ts'],
   [
     ['a heart beats once a minute', 'heartbeatIntervalMs = 5000', 'heartbeatIntervalMs = 60_000'],
-    ['a lost lease ends nothing', 'if (!isOurs) stop', 'if (false) stop'],
+    ['a lost lease ends nothing', 'if (!isOurs && !isReleased) stop', 'if (false) stop'],
     [
       'a beat that does not get through ends the run',
       "log.warn({ runId, err: error }, 'a heartbeat",
       "stop.abort(error)\n      log.warn({ runId, err: error }, 'a heartbeat",
     ],
     ['a heart beats on after the run', 'clearInterval(timer)\n', '\n'],
-    ['the last beat is not awaited', 'return beating\n', 'return Promise.resolve()\n'],
+    [
+      'a beat waits for the one before',
+      'setInterval(beat, heartbeatIntervalMs)',
+      '((last = Promise.resolve()) => setInterval(() => { last = last.then(beat) }, heartbeatIntervalMs))()',
+    ],
   ],
 )
 

@@ -92,7 +92,7 @@ const transactions = faultsIn(
   [
     [
       'a transaction is as isolated as the database likes',
-      '        await tx.execute(sql`set transaction isolation level read committed`)\n',
+      'set transaction isolation level read committed;',
       '',
     ],
     [
@@ -108,4 +108,17 @@ const transactions = faultsIn(
   ],
 )
 
-export const stateFaults = [...state, ...migrations, ...transactions]
+const waits = faultsIn(
+  'db/database.ts',
+  ['test/db/patience.test.ts'],
+  [
+    [
+      'a process that sleeps keeps its locks',
+      "set local idle_in_transaction_session_timeout = '20s'",
+      'select',
+    ],
+    ['a transaction is waited for without end', 'inTime(work, milliseconds)', 'work'],
+  ],
+)
+
+export const stateFaults = [...state, ...migrations, ...transactions, ...waits]

@@ -151,7 +151,40 @@ describe('a unique email', () => {
   })
 })
 
+describe('an address that one user gives up and another takes', () => {
+  test.each(['full', 'incremental'] as const)('lands in one %s pass, whoever comes first', async (pass) => {
+    await distinctAddresses()
+    await uniqueEmail()
+    for (const [from, to] of [
+      [3, 8],
+      [9, 4],
+    ] as const) {
+      const email = (await emailOf(idAt(from))) ?? ''
+      setEmail(idAt(from), `new-${from}@example.com`)
+      setEmail(idAt(to), email)
+    }
+    const { report } = await world.sync({ pass })
+    expect(report).toMatchObject({ pass, status: 'succeeded', counts: { rejected: 0 } })
+    expect(await world.rows()).toEqual(world.wanted())
+  })
+})
+
 describe('a foreign key', () => {
+  test('that refuses more than a hundred deletions ends the run, by its name', async () => {
+    await world.close()
+    world = await createWorld({ users: seedUsers({ count: 110, seed: 11 }) })
+    await world.sync()
+    await run(`create table orders (buyer text references users (clerk_id));
+      insert into orders select clerk_id from users`)
+    for (const { id } of world.sandbox.users.all().slice(0, 105)) world.sandbox.users.delete(id)
+    world.sandbox.clock.advance(3600_000)
+    const outcome = await world.sync({ approveDeletes: 105 })
+    expect(outcome.report).toMatchObject({ status: 'failed', error: { kind: 'constraint' } })
+    expect(outcome.report.error?.message).toContain('orders_buyer_fkey')
+    expect(exitCodeOf(outcome, noFlags)).toBe(1)
+    expect((await world.rows()).size).toBe(110)
+  })
+
   test.each([
     ['at once', ''],
     ['at the commit', 'deferrable initially deferred'],

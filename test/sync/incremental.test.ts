@@ -51,6 +51,41 @@ describe('an incremental pass', () => {
     expect(await world.rows()).toEqual(world.wanted())
   })
 
+  test('reads on behind a full page of users whom it knows: others have changed and pushed them back', async () => {
+    await settledWorld(1200)
+    world.sandbox.clock.advance(60 * 60_000)
+    const users = world.sandbox.users.all()
+    const change = (some: typeof users, name: string) => {
+      for (const { id } of some) world.sandbox.users.update(id, { first_name: name })
+    }
+    for (const user of users.slice(0, 700)) {
+      change([user], 'Changed')
+      world.sandbox.clock.advance(5000)
+    }
+    let lists = 0
+    world.sandbox.onRequest = ({ endpoint }) => {
+      if (endpoint === 'list' && ++lists === 3) change(users.slice(700), 'Later')
+    }
+    const { report } = await world.sync(incremental)
+    expect(report).toMatchObject({ pass: 'incremental', status: 'succeeded' })
+    const [rows, wanted] = [await world.rows(), world.wanted()]
+    for (const { id } of users.slice(0, 700)) expect(rows.get(id)).toEqual(wanted.get(id))
+  })
+
+  test('that steps up counts and shows each change once, also in a dry run', async () => {
+    await settledWorld(100)
+    world.sandbox.clock.advance(60 * 60_000)
+    const [deleted, updated] = world.sandbox.users.all()
+    world.sandbox.users.create()
+    world.sandbox.users.update(updated?.id ?? '', { first_name: 'Changed' })
+    world.sandbox.users.delete(deleted?.id ?? '')
+    const expected = { pass: 'full', counts: { created: 1, updated: 1, deleted: 1 } }
+    const { report, changes } = await world.sync({ ...incremental, dryRun: true })
+    expect(report).toMatchObject(expected)
+    expect(changes.map((change) => change.kind).sort()).toEqual(['create', 'delete', 'update'])
+    expect((await world.sync(incremental)).report).toMatchObject(expected)
+  })
+
   test('is followed by a full pass when deletions were missed, and the rows go', async () => {
     await settledWorld(300)
     for (const user of world.sandbox.users.all().slice(0, 3)) world.sandbox.users.delete(user.id)

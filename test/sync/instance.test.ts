@@ -121,6 +121,15 @@ describe('a table bound to one instance', () => {
     await expectRefused(world.database, other.sync, /belongs to/, { pass: 'user', userId: gone?.id ?? '' })
   })
 
+  test('does not follow the other for one user alone: a run of the first may be under way', async () => {
+    const world = await worldOf(here)
+    await world.sync()
+    const other = await through(world, there)
+    const [theirs] = other.sandbox.users.all()
+    const one = { pass: 'user', userId: theirs?.id ?? '', acceptInstance: there } as const
+    await expectRefused(world.database, other.sync, /a single user does not move the table/, one)
+  })
+
   test('refuses it though its rows have all gone', async () => {
     const world = await worldOf(here)
     await world.sync()
