@@ -80,7 +80,7 @@ export function createClerkClient(options: ClerkClientOptions): ClerkClient {
     read: Reader<T>,
   ): Promise<Answer<T>> => {
     const sent = headersOf(options.secretKey)
-    await gate.enter(deadline)
+    if (tryNumber > 1) await gate.enter(deadline)
     const { status, headers, body } = await send(url, sent, deadline).catch((error: unknown) => {
       signal.throwIfAborted()
       throw unreachable(error)
@@ -106,6 +106,8 @@ export function createClerkClient(options: ClerkClientOptions): ClerkClient {
   const request = async <T>(path: string, query: URLSearchParams, read: Reader<T>): Promise<Answer<T>> => {
     const url = new URL(`${options.apiUrl}/v1${path}`)
     url.search = query.toString()
+    await gate.enter(performance.now() + limits.totalMs)
+    // From here on: how long the budget keeps a request waiting says nothing about Clerk.
     const deadline = performance.now() + limits.totalMs
     try {
       return await pRetry((tryNumber) => attempt(url, deadline, tryNumber, read), {

@@ -158,7 +158,7 @@ function isSameRow(a: CurrentRow, b: CurrentRow): boolean {
   )
 }
 
-/** Rejects the user by name, unless so many are refused that it is not about users. */
+/** Rejects the user by name. Throws as `countRefusal` and `rejectLocked` do. */
 function refuse(pass: Pass, change: Change, refusal: PostgresRefusal): void {
   const { clerkId } = change.write
   pass.tally.refused.set(clerkId, change.write)
@@ -167,18 +167,22 @@ function refuse(pass: Pass, change: Change, refusal: PostgresRefusal): void {
     return
   }
   pass.tally.rejected.set(clerkId, `refused by ${refusal.constraint} (${refusal.code})`)
+  countRefusal(pass, clerkId, refusal)
+}
+
+/** Throws `constraint` once one constraint has refused so many users that it is not about users. */
+export function countRefusal(pass: Pass, clerkId: string, refusal: PostgresRefusal): void {
   const users = pass.tally.refusals.get(refusal.constraint) ?? new Set()
   pass.tally.refusals.set(refusal.constraint, users.add(clerkId))
-  if (users.size > refusalsPerConstraint) {
-    throw new SyncError(
-      'constraint',
-      `${refusal.constraint} refuses more than ${refusalsPerConstraint} users`,
-      {
-        hint: 'A constraint or column of the app does not fit the users that Clerk has. Relax it, or give it a default.',
-        facts: { code: refusal.code, constraint: refusal.constraint },
-      },
-    )
-  }
+  if (users.size <= refusalsPerConstraint) return
+  throw new SyncError(
+    'constraint',
+    `${refusal.constraint} refuses more than ${refusalsPerConstraint} users`,
+    {
+      hint: 'A constraint or column of the app does not fit the users that Clerk has. Relax it, or give it a default.',
+      facts: { code: refusal.code, constraint: refusal.constraint },
+    },
+  )
 }
 
 /** Rejects a user whose row is not to be had. Throws `transient` once so many are not that it is about the table. */

@@ -16,7 +16,7 @@ import { PostgresRefusal } from '../db/database.ts'
 import { countRecentDeletions } from '../db/ledger.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import { countRows, deleteUsers, readRows } from '../db/users.ts'
-import { lockTries, rejectLocked } from './apply.ts'
+import { countRefusal, lockTries, rejectLocked } from './apply.ts'
 import { writeFenced } from './fenced.ts'
 import { allowedDeletions, isShortfallGrave } from './guard.ts'
 import { hearClock, type Pass, settlesIn } from './pass.ts'
@@ -225,7 +225,10 @@ async function deleteAlone(pass: Pass, rows: readonly CurrentRow[]): Promise<voi
       if (error.kind === 'lock' && tryNumber < lockTries) continue
       pass.tally.kept.refused.add(row.clerkId)
       if (error.kind === 'lock') rejectLocked(pass, row.clerkId, error)
-      else pass.tally.rejected.set(row.clerkId, `deletion refused by ${error.constraint} (${error.code})`)
+      else {
+        pass.tally.rejected.set(row.clerkId, `deletion refused by ${error.constraint} (${error.code})`)
+        countRefusal(pass, row.clerkId, error)
+      }
       return
     }
   }

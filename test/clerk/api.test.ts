@@ -4,16 +4,11 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import { createClerkClient as createSdkClient } from '@clerk/backend'
 import { afterAll, describe, expect, test } from 'vitest'
 import { type ClerkClient, type ClerkClientOptions, createClerkClient } from '../../src/clerk/api.ts'
 import { isSyncError, SyncError } from '../../src/errors.ts'
 import { logTo } from '../../src/log.ts'
-
-setFlagsFromString('--expose-gc')
-const collectGarbage: () => void = runInNewContext('gc')
 
 const secretKey = 'sk_test_TheKeyThatNobodyMaySee'
 const user = {
@@ -271,20 +266,6 @@ describe.concurrent('time', () => {
   )
 
   test.each<[string, Answer]>([
-    ['no answer', hang],
-    ['an answer that stops in its body', hangInBody],
-  ])('%s ends at the limit also while memory is collected', async (_what, answer) => {
-    const server = await serve(answer)
-    const collecting = setInterval(collectGarbage, 5)
-    try {
-      const error = await errorOf(list(clientOf(server, { limits: { ...quick, requestMs: 150, tries: 2 } })))
-      expect(error).toMatchObject({ kind: 'transient', message: 'Clerk did not answer in time' })
-    } finally {
-      clearInterval(collecting)
-    }
-  })
-
-  test.each<[string, Answer]>([
     ['a request that hangs', hang],
     ['a body that hangs', hangInBody],
     ['one failure after the other', send(500, {})],
@@ -307,6 +288,14 @@ describe.concurrent('time', () => {
     // A second less what the first request may have been slower to arrive.
     expect(sixth - first).toBeGreaterThan(600)
   })
+})
+
+test('a request that queues for a small budget for longer than it may take is answered all the same', async () => {
+  const server = await serve(noUsers)
+  const limits = { requestMs: 5000, tries: 1, totalMs: 700, firstRetryMs: 1 }
+  const client = clientOf(server, { requestsPer10s: 10, limits })
+  const answers = await Promise.all([list(client), list(client), list(client)])
+  expect(answers.map((answer) => answer.users)).toEqual([[], [], []])
 })
 
 describe.concurrent('an abort is heard at once, and its reason is the error', () => {

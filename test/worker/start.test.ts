@@ -59,6 +59,20 @@ test.concurrent('a key of another instance: exit 78, and the table is as it was'
   expect(await snapshot(shop.database.sql)).toEqual(before)
 })
 
+test.concurrent('an odd answer of a proxy does not end it where the table is bound: it takes webhooks and looks again', async (context) => {
+  const shop = await openShopForTest(context, { count: 3 })
+  await shop.run(['sync'])
+  shop.sandbox.faults.add({ endpoint: 'instance', kind: 'html', times: Number.POSITIVE_INFINITY })
+  const worker = await startWorker(shop, {})
+  await worker.logged('not ready yet')
+  const { headers, body } = shop.sandbox.webhook('user.created', shop.sandbox.users.create())
+  const url = `http://127.0.0.1:${worker.port}/api/users/webhook`
+  expect((await fetch(url, { method: 'POST', headers, body })).status).toBe(200)
+  shop.sandbox.faults.clear()
+  await worker.logged('the table is ready')
+  expect((await worker.stop()).code).toBe(0)
+})
+
 test.concurrent('without a signing secret it says so and answers webhooks with 503', async (context) => {
   const shop = await openShopForTest(context, { count: 3 })
   const worker = await startWorker(shop, { CLERK_WEBHOOK_SIGNING_SECRET: '' })
