@@ -129,13 +129,14 @@ async function holdApp(statement: string): Promise<{ commit(): Promise<void> }> 
   return { commit }
 }
 
-/** Until so many sessions wait for a lock. */
-async function blocked(count: number): Promise<void> {
+/** Until so many sessions have waited for a lock, and for so long. */
+async function blocked(count: number, milliseconds = 0): Promise<void> {
   const deadline = Date.now() + 1500
   for (;;) {
     const [waiting] = await testDatabase.sql<{ count: number }[]>`
-      select count(*)::int from pg_stat_activity
-      where datname = current_database() and wait_event_type = 'Lock'`
+      select count(*)::int from pg_locks join pg_stat_activity using (pid)
+      where datname = current_database() and wait_event_type = 'Lock' and not granted
+        and waitstart <= clock_timestamp() - ${milliseconds} * interval '1 millisecond'`
     if (waiting?.count === count) return
     if (Date.now() > deadline) throw new Error(`${waiting?.count} sessions wait, not ${count}`)
   }
@@ -617,13 +618,14 @@ describe('a lock that is not to be had', () => {
     await holdApp(`select from users where clerk_id = 'user_a' for update`)
     await hold(shared, async () => {})
     const started = performance.now()
-    const outcomes = await Promise.all(
-      [
-        update(write('user_a', { values: named('Bo') }), write('user_b', { values: named('Bo') })),
-        remove('user_b'),
-        insert(write('user_c')),
-      ].map((each) => each.catch((error: unknown) => error)),
-    )
+    const tried = (each: Promise<unknown>) => each.catch((error: unknown) => error)
+    const waiting = [
+      tried(update(write('user_a', { values: named('Bo') }), write('user_b', { values: named('Bo') }))),
+      tried(remove('user_b')),
+    ]
+    // The insert queues behind the deletion. Had both begun at once, it would be a toss-up who gives up first.
+    await blocked(2, 300)
+    const outcomes = await Promise.all([...waiting, tried(insert(write('user_c')))])
     const elapsedMs = performance.now() - started
     expect(outcomes[0]).toMatchObject({ name: 'PostgresRefusal', kind: 'lock', code: '55P03' })
     expect(outcomes[1]).toMatchObject({ name: 'PostgresRefusal', kind: 'fence', code: '55P03' })
