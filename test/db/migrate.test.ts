@@ -79,7 +79,7 @@ describe('a tutorial’s table of 1,000 rows', () => {
       create table posts (author uuid not null references users (id) on delete cascade, title text);
       insert into posts select id, clerk_id from users;
       create table audit (clerk_id text, was text);
-      create function note() returns trigger language plpgsql as
+      create function note() returns trigger language plpgsql security definer as
         $$ begin insert into audit values (old.clerk_id, old.name); return new; end $$;
       create trigger note before update of name on users for each row execute function note()`)
     const look = () => sql`select clerk_id, id, created_at::text, plan, score from users order by clerk_id`

@@ -309,7 +309,7 @@ describe('a delivery and a pass at the same time', () => {
     // A write that is named here waits with its transaction open, after it is done.
     await world.database.sql.unsafe(`
       create table gated (clerk_id text, write text);
-      create function wait_at_gate() returns trigger language plpgsql as $$
+      create function wait_at_gate() returns trigger language plpgsql security definer as $$
         begin
           if exists (select from gated where clerk_id = coalesce(new.clerk_id, old.clerk_id)
               and write = tg_op || ' ' || tg_table_name) then
