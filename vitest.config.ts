@@ -1,8 +1,10 @@
-import { defineConfig } from 'vitest/config'
+import { configDefaults, defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    // These hold only there: vitest.surroundings.config.ts.
+    exclude: [...configDefaults.exclude, 'test/surroundings/**'],
     globalSetup: ['test/support/global-setup.ts'],
     // CI machines are shared and noisy: a process that starts late is not a defect. What fails twice is.
     retry: process.env.CI ? 1 : 0,

@@ -102,7 +102,8 @@ function logOf(home: Home): string {
   return join(clusterOf(home.path), 'postgres.log')
 }
 
-function freePort(): Promise<number> {
+/** A port of the loopback that nobody listens on, a moment ago. */
+export function freePort(): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer()
     server.once('error', reject)

@@ -7,7 +7,7 @@ import postgres from 'postgres'
 import { openDatabase } from '../../src/db/database.ts'
 import { migrate } from '../../src/db/migrate.ts'
 import { runAs } from '../../src/dev/postgres-home.ts'
-import { startServer } from '../support/global-setup.ts'
+import { startServer } from '../support/server.ts'
 
 export interface OwnServer {
   /** Makes a migrated database. Gives its URL. */
@@ -19,7 +19,7 @@ export interface OwnServer {
 
 /** Starts it. The caller stops it. */
 export async function openServer(): Promise<OwnServer> {
-  const { url, stop } = await startServer({ synchronous_commit: 'on' })
+  const { url, stop } = await startServer({ settings: { synchronous_commit: 'on' } })
   const [home] = await asAdmin(
     url,
     (admin) => admin<{ data: string; bin: string }[]>`

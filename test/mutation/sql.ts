@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import pLimit from 'p-limit'
 import { withFaultyCopy } from '../support/faulty-copy.ts'
-import { startServer } from '../support/global-setup.ts'
+import { startServer } from '../support/server.ts'
 import type { Fault } from './fault.ts'
 import { faults } from './faults.ts'
 

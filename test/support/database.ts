@@ -4,11 +4,17 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { inject } from 'vitest'
+import { allowMigrating, isMigrating } from './minimal-role.ts'
+import { expectCleanSessions, warmPool } from './pgbouncer.ts'
 
 /** A database that only one test file knows. */
 export interface TestDatabase {
+  /** For the code under test: through the pooler or as the role that the surroundings have. */
   readonly url: string
-  /** The test's own look at the world: one connection, so a transaction on it must not wait for a query beside it. */
+  /**
+   * The test's own look at the world, as a superuser and past any pooler: one connection, so a transaction on it must
+   * not wait for a query beside it.
+   */
   readonly sql: postgres.Sql
   /** One more connection, for transactions that overlap. Closed by `drop`. */
   connect(): postgres.Sql
@@ -23,21 +29,30 @@ export async function createTestDatabase(options: { empty?: boolean } = {}): Pro
   const template = options.empty ? 'template0' : `${prefix}template`
   // The default strategy has no checkpoint in it, which on a server with fsync costs more than the copy itself.
   await asAdmin((admin) => admin`create database ${admin(name)} template ${admin(template)}`)
-  const url = new URL(inject('postgresUrl'))
-  url.pathname = name
+  const inDatabase = (url: string) => Object.assign(new URL(url), { pathname: name }).href
+  const ownUrl = inDatabase(inject('postgresUrl'))
+  const url = inDatabase(inject('codeUrls')[options.empty ? 'empty' : 'migrated'])
   const clients: postgres.Sql[] = []
   const connect = () => {
-    const client = postgres(url.href, { max: 1, prepare: false, onnotice: () => {} })
+    const client = postgres(ownUrl, { max: 1, prepare: false, onnotice: () => {} })
     clients.push(client)
     return client
   }
+  const sql = connect()
+  if (options.empty && isMigrating(url)) await allowMigrating(sql)
+  if (inject('isPooled')) await warmPool(url)
   return {
-    url: url.href,
-    sql: connect(),
+    url,
+    sql,
     connect,
     drop: async () => {
-      await Promise.all(clients.map((client) => client.end({ timeout: 1 })))
-      await asAdmin((admin) => admin`drop database if exists ${admin(name)} with (force)`)
+      await Promise.all(clients.map((client) => client !== sql && client.end({ timeout: 1 })))
+      try {
+        if (inject('isPooled')) await expectCleanSessions(url, sql)
+      } finally {
+        await sql.end({ timeout: 1 })
+        await asAdmin((admin) => admin`drop database if exists ${admin(name)} with (force)`)
+      }
     },
   }
 }
@@ -71,6 +86,8 @@ export async function tableStatistics(sql: postgres.Sql): Promise<TableStatistic
   const deadline = Date.now() + 5_000
   // Our own backend has not ended; without this it keeps its counts for up to a minute.
   await sql`select pg_stat_force_next_flush()`
+  // A pooler's never end by themselves.
+  if (inject('isPooled')) await endIdleSessions(sql)
   for (;;) {
     const [others] = await sql<{ count: number; names: string }[]>`
       select count(*)::int, coalesce(string_agg(distinct application_name, ', '), '') as names
@@ -84,4 +101,9 @@ export async function tableStatistics(sql: postgres.Sql): Promise<TableStatistic
     select n_tup_ins::int as inserted, n_tup_upd::int as updated, n_tup_del::int as deleted
     from pg_stat_user_tables where relid = to_regclass('users')`
   return row ?? { inserted: 0, updated: 0, deleted: 0 }
+}
+
+async function endIdleSessions(sql: postgres.Sql): Promise<void> {
+  await sql`select pg_terminate_backend(pid) from pg_stat_activity
+    where datname = current_database() and pid <> pg_backend_pid() and state = 'idle'`
 }

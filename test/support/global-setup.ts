@@ -1,16 +1,13 @@
-// One Postgres for all tests, with a migrated database that each test file copies. The rule: nothing of it outlives the
-// run, however that ends, and no test ever meets a real database or a real Clerk.
-import { type ChildProcess, spawn } from 'node:child_process'
+// One Postgres for all tests of a project, what surrounds it, and a migrated database that each test file copies. The
+// rule: nothing of it outlives the run, however that ends, and no test ever meets a real database or a real Clerk.
 import { randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import { chmod, mkdtemp, rm, statfs } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import postgres from 'postgres'
 import type { TestProject } from 'vitest/node'
 import { openDatabase } from '../../src/db/database.ts'
 import { migrate } from '../../src/db/migrate.ts'
-import { openEmbeddedPostgres } from '../../src/dev/embedded-postgres.ts'
+import { createRoles } from './minimal-role.ts'
+import { startPgbouncer } from './pgbouncer.ts'
+import { startServer } from './server.ts'
 
 declare module 'vitest' {
   export interface ProvidedContext {
@@ -18,118 +15,65 @@ declare module 'vitest' {
     postgresUrl: string
     /** What the names of this run's databases begin with; the template's is this and `template`. */
     databasePrefix: string
+    /** How the code under test comes to a migrated database and to an empty one. The names in them are to be replaced. */
+    codeUrls: { migrated: string; empty: string }
+    /** Whether that way leads through a pooler. */
+    isPooled: boolean
   }
 }
 
-/** Starts the server, or takes TEST_DATABASE_URL's, and makes the template. Gives what takes it all away again. */
+/** Starts what the project's name says, or takes TEST_DATABASE_URL's. Gives what takes it all away again. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   for (const name of Object.keys(process.env)) {
     // Workers and the commands that they start inherit this environment.
     if (/^(DATABASE_URL$|CLERK_|PG)/.test(name)) delete process.env[name]
   }
   const databasePrefix = `clerk_sync_test_${randomBytes(4).toString('hex')}_`
-  const other = process.env.TEST_DATABASE_URL
-  const server = other
-    ? { url: other, stop: () => dropDatabases(other, databasePrefix) }
-    : await startServer()
+  const surroundings = await openSurroundings(project.name, databasePrefix)
+  const { url, pooledUrl = url } = surroundings
+  let codeUrls = { migrated: pooledUrl, empty: pooledUrl }
   try {
-    await createTemplate(server.url, `${databasePrefix}template`)
+    await createTemplate(url, `${databasePrefix}template`, async (templateUrl) => {
+      if (project.name === 'minimal-role') codeUrls = await createRoles(templateUrl)
+    })
+  } catch (error) {
+    await surroundings.stop()
+    throw error
+  }
+  project.provide('postgresUrl', url)
+  project.provide('databasePrefix', databasePrefix)
+  project.provide('codeUrls', codeUrls)
+  project.provide('isPooled', pooledUrl !== url)
+  return surroundings.stop
+}
+
+interface Surroundings {
+  readonly url: string
+  readonly pooledUrl?: string
+  stop(): Promise<void>
+}
+
+async function openSurroundings(name: string, databasePrefix: string): Promise<Surroundings> {
+  const other = process.env.TEST_DATABASE_URL
+  if (name === '' && other) return { url: other, stop: () => dropDatabases(other, databasePrefix) }
+  const server = await startServer({ version: name === 'postgres-15' ? '15' : 'embedded' })
+  if (name !== 'pgbouncer') return server
+  try {
+    const pooler = await startPgbouncer(server)
+    // First the pooler: it would go on trying to reach a server that has stopped.
+    const stop = () => pooler.stop().then(() => server.stop())
+    return { url: server.url, pooledUrl: pooler.url, stop }
   } catch (error) {
     await server.stop()
     throw error
   }
-  project.provide('postgresUrl', server.url)
-  project.provide('databasePrefix', databasePrefix)
-  return server.stop
 }
 
-/**
- * Starts a Postgres in memory where there is room for it. Gives a superuser's URL, and what takes it all away again.
- * `settings` win over those that make it quick.
- */
-export async function startServer(settings: Settings = {}): Promise<Server> {
-  if (!(await hasRoom(memory))) return startServerIn(tmpdir(), settings)
-  // A folder in memory may forbid to run programs, and the binaries are copied there if they cannot be read in place.
-  return startServerIn(memory, settings).catch(() => startServerIn(tmpdir(), settings))
-}
-
-type Settings = Readonly<Record<string, string>>
-
-interface Server {
-  readonly url: string
-  readonly stop: () => Promise<void>
-}
-
-/** A copy of the template is 300 small files: 15 ms in memory, 15 to 300 ms on disks. */
-const memory = '/dev/shm'
-
-/** Containers have 64 MB there, in which a first Postgres would fit and the tests would not. */
-async function hasRoom(folder: string): Promise<boolean> {
-  const found = await statfs(folder).catch(() => undefined)
-  return found !== undefined && found.bavail * found.bsize > 4_000_000_000
-}
-
-async function startServerIn(parent: string, settings: Settings): Promise<Server> {
-  const folder = await mkdtemp(join(parent, 'clerk-sync-test-'))
-  const reaper = startReaper(folder)
-  const stop = async () => {
-    reaper.stdin?.end()
-    await once(reaper, 'exit')
-  }
-  try {
-    return await startServerAt(folder, stop, settings)
-  } catch (error) {
-    await stop()
-    throw error
-  }
-}
-
-async function startServerAt(folder: string, stop: () => Promise<void>, settings: Settings): Promise<Server> {
-  // mkdtemp closes it to others, and Postgres runs as another user if the tests run as root.
-  await chmod(folder, 0o711)
-  const embedded = await openEmbeddedPostgres({
-    directory: folder,
-    settings: {
-      fsync: 'off',
-      synchronous_commit: 'off',
-      full_page_writes: 'off',
-      max_connections: '200',
-      // Room for the log is memory, and a checkpoint without fsync costs little.
-      max_wal_size: '256MB',
-      // The template is copied all the time, and a vacuum in it would make the copy wait.
-      autovacuum: 'off',
-      ...settings,
-    },
-  })
-  return {
-    url: embedded.url,
-    stop: async () => {
-      await embedded.release()
-      await stop()
-      // Elsewhere if the folder was not good enough for Postgres.
-      await rm(embedded.directory, { recursive: true, force: true })
-    },
-  }
-}
-
-/**
- * A shell in a session of its own that waits for the end of its input, which the system closes with this process: so the
- * server and its folder go even after Ctrl-C or SIGKILL, and even if a test has left a connection open.
- */
-function startReaper(folder: string): ChildProcess {
-  const script = `
-    cat >/dev/null
-    pid=$(head -n 1 "$1/postgres/cluster/data/postmaster.pid" 2>/dev/null)
-    tries=0
-    while [ -n "$pid" ] && kill -QUIT "$pid" 2>/dev/null && [ $tries -lt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
-    rm -rf "$1"`
-  return spawn('/bin/sh', ['-c', script, 'sh', folder], {
-    detached: true,
-    stdio: ['pipe', 'ignore', 'ignore'],
-  })
-}
-
-async function createTemplate(serverUrl: string, name: string): Promise<void> {
+async function createTemplate(
+  serverUrl: string,
+  name: string,
+  prepare: (templateUrl: string) => Promise<void>,
+): Promise<void> {
   const admin = postgres(serverUrl, { max: 1, onnotice: () => {} })
   try {
     await admin`create database ${admin(name)} template template0 encoding 'UTF8'`
@@ -137,6 +81,7 @@ async function createTemplate(serverUrl: string, name: string): Promise<void> {
     url.pathname = name
     const database = openDatabase(url.href)
     await migrate(database).finally(() => database.close())
+    await prepare(url.href)
     // A connection to it would make every copy fail; its last one may still be going.
     await admin`alter database ${admin(name)} allow_connections false`
     await admin`select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = ${name}`

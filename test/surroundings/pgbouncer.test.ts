@@ -1,0 +1,64 @@
+// That the pooler is one in transaction mode: what code that leans on a session would meet there. The rule: each test
+// shows a mistake that the tests beside this one would find.
+import { sql } from 'drizzle-orm'
+import postgres from 'postgres'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { openDatabase, transaction } from '../../src/db/database.ts'
+import { createTestDatabase, type TestDatabase } from '../support/database.ts'
+
+let database: TestDatabase
+const clients: postgres.Sql[] = []
+
+beforeEach(async () => {
+  database = await createTestDatabase()
+})
+afterEach(async () => {
+  await Promise.all(clients.splice(0).map((client) => client.end()))
+})
+
+const connect = (options: { prepare?: boolean } = {}) => {
+  const client = postgres(database.url, { max: 1, prepare: false, onnotice: () => {}, ...options })
+  clients.push(client)
+  return client
+}
+
+test('no transaction of the code’s meets the server connection of the one before', async () => {
+  const pool = openDatabase(database.url, { connections: 1 })
+  const met: unknown[] = []
+  for (let count = 0; count < 12; count += 1) {
+    met.push(
+      await transaction(pool, async (tx) => {
+        const rows = await tx.execute<{ pid: number }>(sql`select pg_backend_pid() as pid`)
+        return rows[0]?.pid
+      }),
+    )
+  }
+  await pool.close()
+  await database.drop()
+  for (const [index, pid] of met.entries()) expect(pid).not.toBe(met[index - 1])
+})
+
+test('a named prepared statement is unknown in the next transaction, which fails, and is found', async () => {
+  const client = connect({ prepare: true })
+  const ask = (value: number) => client.begin((tx) => tx`select ${value}::int as one`)
+  await ask(1)
+  // The driver tries such a statement again, which inside a transaction is too late.
+  await expect(ask(2)).rejects.toMatchObject({ code: '26000' })
+  await expect(database.drop()).rejects.toThrow('the prepared statement select')
+})
+
+test('a setting of the session stays behind for whoever comes next, and is found', async () => {
+  await connect()`set lock_timeout = '7s'`
+  const met = []
+  const other = connect()
+  for (let count = 0; count < 6; count += 1) met.push((await other`show lock_timeout`)[0]?.lock_timeout)
+  expect(new Set(met)).toEqual(new Set(['0', '7s']))
+  await expect(database.drop()).rejects.toThrow('lock_timeout = 7000')
+})
+
+test('an advisory lock of the session is not the client’s to give back, and is found', async () => {
+  const client = connect()
+  await client`select pg_advisory_lock(1)`
+  expect(await client`select pg_advisory_unlock(1) as unlocked`).toEqual([{ unlocked: false }])
+  await expect(database.drop()).rejects.toThrow('an advisory lock')
+})
