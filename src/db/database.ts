@@ -162,6 +162,13 @@ function databaseError(error: unknown): unknown {
   if (rowCodes.test(code)) {
     return new PostgresRefusal('row', code, facts.constraint_name ?? facts.column_name ?? code)
   }
+  const parameter = parameterRefusedBy(cause)
+  if (parameter !== undefined) {
+    return new SyncError('configuration', 'the pooler does not take a parameter of DATABASE_URL', {
+      hint: `Leave ${parameter} out of it, and set it for the role instead: \`alter role … set …\`.`,
+      facts,
+    })
+  }
   if (unreachableCodes.test(code)) {
     return new SyncError('transient', 'Postgres cannot be reached', {
       hint: 'Check DATABASE_URL and that the database is up, then run the command again.',
@@ -184,6 +191,12 @@ function databaseError(error: unknown): unknown {
     hint: 'Does the users table still have the columns that the migrations made? Run `npm run db:migrate`.',
     facts,
   })
+}
+
+/** PgBouncer has one code for this and for all that passes by itself, so the words must tell. */
+function parameterRefusedBy(cause: unknown): string | undefined {
+  const [, name] = /^unsupported startup parameter: (\w+)$/.exec((cause as Error).message) ?? []
+  return name === 'search_path' ? 'schema (search_path)' : name
 }
 
 function codeOf(error: unknown): string | undefined {

@@ -3,7 +3,8 @@
 import { sql } from 'drizzle-orm'
 import postgres from 'postgres'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { openDatabase, transaction } from '../../src/db/database.ts'
+import { readDatabaseUrl } from '../../src/database-url.ts'
+import { openDatabase, query, transaction } from '../../src/db/database.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 let database: TestDatabase
@@ -61,4 +62,13 @@ test('an advisory lock of the session is not the client’s to give back, and is
   await client`select pg_advisory_lock(1)`
   expect(await client`select pg_advisory_unlock(1) as unlocked`).toEqual([{ unlocked: false }])
   await expect(database.drop()).rejects.toThrow('an advisory lock')
+})
+
+test('a parameter in DATABASE_URL that the pooler does not take is a matter of configuration', async () => {
+  const found = readDatabaseUrl(`${database.url}?schema=app`, '/')
+  const pool = openDatabase('address' in found ? found.address.url : '')
+  const error = await query(pool.db, sql`select 1`).catch((error: unknown) => error)
+  await pool.close()
+  await database.drop()
+  expect(error).toMatchObject({ kind: 'configuration', hint: expect.stringContaining('search_path') })
 })
