@@ -6,8 +6,7 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import postgres from 'postgres'
-import type { TestProject } from 'vitest/node'
-import startPostgres from '../support/global-setup.ts'
+import { startServer } from '../support/server.ts'
 import { openSimulatedPostgres } from './postgres.ts'
 import { describeFailure } from './report.ts'
 import { type Failure, runSeed, shrink } from './run.ts'
@@ -91,21 +90,15 @@ async function main(): Promise<void> {
     process.exitCode = flags === 'help' ? 0 : 64
     return
   }
-  const provided: Record<string, string> = {}
-  const project = {
-    provide(key: string, value: string) {
-      provided[key] = value
-    },
-  }
-  const stop = await startPostgres(project as unknown as TestProject)
+  const server = await startServer()
   const progress = startProgress(flags.seeds)
   try {
-    const failures = await runShares(flags, provided, progress)
+    const failures = await runShares(flags, server.url, progress)
     process.stdout.write(`${progress.summary()}, ${failures.length} violations\n`)
     if (failures.length > 0) process.exitCode = 1
   } finally {
     progress.stop()
-    await stop()
+    await server.stop()
   }
 }
 
@@ -140,14 +133,14 @@ function startProgress(seeds: number): Progress {
 
 async function runShares(
   { seeds, first, lanes, stopAtFirst }: Flags,
-  provided: Record<string, string>,
+  serverUrl: string,
   progress: Progress,
 ): Promise<Failure[]> {
   const failures: Failure[] = []
   const every = Math.min(lanes, seeds)
   const children = await Promise.all(
     Array.from({ length: every }, async (_, lane) => {
-      const url = await createDatabase(provided, `sim${lane}`)
+      const url = await createDatabase(serverUrl, `simulation_${lane}`)
       const child = fork(file, { execArgv: ['--import', 'tsx'] })
       child.on('message', (message: Message) => {
         if ('failure' in message) {
@@ -166,13 +159,10 @@ async function runShares(
   return failures
 }
 
-async function createDatabase(provided: Record<string, string>, name: string): Promise<string> {
-  const url = new URL(provided.postgresUrl ?? '')
-  const admin = postgres(url.href, { max: 1, onnotice: () => {} })
-  const database = `${provided.databasePrefix}${name}`
-  await admin`create database ${admin(database)} template template0`.finally(() => admin.end())
-  url.pathname = database
-  return url.href
+async function createDatabase(serverUrl: string, name: string): Promise<string> {
+  const admin = postgres(serverUrl, { max: 1, onnotice: () => {} })
+  await admin`create database ${admin(name)} template template0`.finally(() => admin.end())
+  return Object.assign(new URL(serverUrl), { pathname: name }).href
 }
 
 if (process.send === undefined) await main()

@@ -1,23 +1,13 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the code that is looked for has placeholders
-// Faults put into the code on purpose: `node --import tsx test/simulation/mutants.ts [name…]` copies the tree, makes one
-// change, and lets the simulation look for it. Prints how many seeds each one took. Exit 1 if one was not found.
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { cp, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
-
-const project = fileURLToPath(new URL('../..', import.meta.url))
-const seedsMax = 500
+// Faults in the code, each of which the simulation must find. One that no longer fits the code is an error.
+import type { Edit } from '../support/faulty-copy.ts'
 
 interface Mutant {
   readonly name: string
-  /** File, what is in it, and what stands there instead. */
-  readonly edits: readonly (readonly [file: string, search: string, replace: string])[]
+  readonly edits: readonly Edit[]
 }
 
-const mutants: readonly Mutant[] = [
+export const mutants: readonly Mutant[] = [
   {
     name: 'guard removed',
     edits: [
@@ -183,69 +173,3 @@ const mutants: readonly Mutant[] = [
     ],
   },
 ]
-
-async function main(): Promise<void> {
-  const asked = process.argv.slice(2)
-  const chosen = mutants.filter(({ name }) => asked.length === 0 || asked.some((word) => name.includes(word)))
-  let missed = 0
-  for (const mutant of chosen) {
-    const found = await look(mutant)
-    if (found === undefined) missed++
-    const seeds = found === undefined ? `not in ${seedsMax}` : `seed ${found.seed}`
-    process.stdout.write(`| ${mutant.name} | ${seeds} | ${found?.message ?? ''} |\n`)
-  }
-  if (missed > 0) process.exitCode = 1
-}
-
-/** The first seed that finds it, in a copy of the tree. */
-async function look(mutant: Mutant): Promise<{ seed: number; message: string } | undefined> {
-  const folder = await mkdtemp(join(tmpdir(), 'clerk-sync-mutant-'))
-  try {
-    for (const part of ['src', 'test', 'drizzle', 'package.json', 'tsconfig.json']) {
-      await cp(join(project, part), join(folder, part), { recursive: true })
-    }
-    await symlink(join(project, 'node_modules'), join(folder, 'node_modules'))
-    for (const [file, search, replace] of mutant.edits) {
-      const path = join(folder, 'src', file)
-      const text = await readFile(path, 'utf8')
-      if (text.split(search).length !== 2) throw new Error(`${mutant.name}: ${file} has not once: ${search}`)
-      // A function, since a text would have its dollars read as groups.
-      await writeFile(
-        path,
-        text.replace(search, () => replace),
-      )
-    }
-    return await simulate(folder)
-  } finally {
-    await rm(folder, { recursive: true, force: true })
-  }
-}
-
-async function simulate(folder: string): Promise<{ seed: number; message: string } | undefined> {
-  const command = [
-    '--import',
-    'tsx',
-    'test/simulation/main.ts',
-    '--seeds',
-    String(seedsMax),
-    '--stop-at-first',
-    '--lanes',
-    '2',
-  ]
-  const child = spawn(process.execPath, command, { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
-  let output = ''
-  let errors = ''
-  child.stdout.on('data', (chunk) => {
-    output += chunk
-  })
-  child.stderr.on('data', (chunk) => {
-    errors += chunk
-  })
-  const [code] = await once(child, 'close')
-  const [, seed, message] = /^seed (\d+): (.*)$/m.exec(output) ?? []
-  if (seed !== undefined) return { seed: Number(seed), message: message ?? '' }
-  if (code !== 0) throw new Error(errors || output)
-  return undefined
-}
-
-await main()
