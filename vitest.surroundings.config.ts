@@ -14,5 +14,4 @@ const projects = Object.entries(surroundings).flatMap(([name, { needs, files }])
   return [{ test: { ...plain.test, name, include, exclude: configDefaults.exclude } }]
 })
 
-// Half of the time goes by in waiting for locks, so even on two cores a second file may run beside the first.
-export default defineConfig({ test: { ...plain.test, projects, maxWorkers: 2 } })
+export default defineConfig({ test: { ...plain.test, projects } })

@@ -2,7 +2,8 @@
 // refuses is repeated user by user, so that one user's trouble is never another's.
 import { PostgresRefusal } from '../db/database.ts'
 import { type CurrentRow, type DesiredUser, syncedKeys } from '../db/schema.ts'
-import { insertUsers, readRows, readTombstones, refreshUsers, updateUsers } from '../db/users.ts'
+import { readTombstones } from '../db/tombstones.ts'
+import { insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
 import { writeFenced } from './fenced.ts'
 import { hearClock, type Pass, settlesIn } from './pass.ts'

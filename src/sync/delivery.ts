@@ -5,7 +5,8 @@ import { type Database, PostgresRefusal } from '../db/database.ts'
 import { writeTransaction } from '../db/ledger.ts'
 import type { DesiredUser } from '../db/schema.ts'
 import type { Shape } from '../db/shape.ts'
-import { deleteUser, insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
+import { deleteUser } from '../db/tombstones.ts'
+import { insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
 
 export type DeliveryOutcome =

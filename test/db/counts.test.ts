@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type Database, openDatabase, transaction } from '../../src/db/database.ts'
 import { readShape, type Shape } from '../../src/db/shape.ts'
-import { countRows, countRowsOf, deleteUser, readSampleIds } from '../../src/db/users.ts'
+import { deleteUser } from '../../src/db/tombstones.ts'
+import { countRows, countRowsOf, readSampleIds } from '../../src/db/users.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 let testDatabase: TestDatabase

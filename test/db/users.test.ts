@@ -10,13 +10,11 @@ import {
 import { writeTransaction } from '../../src/db/ledger.ts'
 import type { SyncedValues } from '../../src/db/schema.ts'
 import { readShape } from '../../src/db/shape.ts'
+import { deleteUsers, forgetOldTombstones, readTombstones } from '../../src/db/tombstones.ts'
 import {
-  deleteUsers,
-  forgetOldTombstones,
   insertUsers,
   readAbsentIds,
   readRows,
-  readTombstones,
   readUndatedIds,
   refreshUsers,
   updateUsers,

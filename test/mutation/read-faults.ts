@@ -20,23 +20,6 @@ const looks = faultsIn(
     ['a row that was seen is absent', 'and u.clerk_id <> all(', 'or u.clerk_id = any('],
     ['an undated row that is not ours is absent', 'where ${undated} and ${isOurs}', 'where ${undated}'],
     ['a dated row is undated', '? sql`u.clerk_created_at is null`', '? sql`true`'],
-    [
-      'a tombstone of this very moment is young',
-      'select clerk_id, deleted_at > ${',
-      'select clerk_id, deleted_at >= ${',
-    ],
-    [
-      'every tombstone is young',
-      'select clerk_id, deleted_at > ${moment(youngSince)} as',
-      'select clerk_id, true as',
-    ],
-    [
-      'a version is read to the second',
-      '(extract(epoch from u.${sql.identifier(column)}) * 1000)',
-      '(floor(extract(epoch from u.${sql.identifier(column)})) * 1000)',
-    ],
-    ['tombstones are forgotten after 29 days', "now() - interval '30 days'", "now() - interval '29 days'"],
-    ['tombstones are kept for 31 days', "now() - interval '30 days'", "now() - interval '31 days'"],
   ],
 )
 
@@ -64,4 +47,37 @@ const counts = faultsIn(
   ],
 )
 
-export const readFaults = [...looks, ...counts]
+const tombstones = faultsIn(
+  'db/tombstones.ts',
+  ['test/db/users.test.ts'],
+  [
+    [
+      'a tombstone of this very moment is young',
+      'select clerk_id, deleted_at > ${',
+      'select clerk_id, deleted_at >= ${',
+    ],
+    [
+      'every tombstone is young',
+      'select clerk_id, deleted_at > ${moment(youngSince)} as',
+      'select clerk_id, true as',
+    ],
+    ['tombstones are forgotten after 29 days', "now() - interval '30 days'", "now() - interval '29 days'"],
+    ['tombstones are kept for 31 days', "now() - interval '30 days'", "now() - interval '31 days'"],
+  ],
+)
+
+const times = faultsIn(
+  'db/times.ts',
+  ['test/db/users.test.ts'],
+  [
+    [
+      'a version is read to the second',
+      '(extract(epoch from u.${sql.identifier(column)}) * 1000)',
+      '(floor(extract(epoch from u.${sql.identifier(column)})) * 1000)',
+    ],
+    ['beyond the year 9999 is an error', "return 'infinity'", "return ''"],
+    ['before the year 1 is an error', "return '-infinity'", "return ''"],
+  ],
+)
+
+export const readFaults = [...looks, ...counts, ...tombstones, ...times]

@@ -80,7 +80,7 @@ export const mutants: readonly Mutant[] = [
     name: 'tombstone left out',
     edits: [
       [
-        'db/users.ts',
+        'db/tombstones.ts',
         'select clerk_id, clock_timestamp(), ${runId}::bigint from deleted',
         'select clerk_id, clock_timestamp(), ${runId}::bigint from deleted where false',
       ],

@@ -1,0 +1,73 @@
+// The SQL that deletes from `users`, and the tombstones that each deletion leaves: the memory that keeps late news from
+// putting a user back. The caller's transaction holds the fence.
+import { sql } from 'drizzle-orm'
+import { arrayParameter, type Executor, query } from './database.ts'
+import type { Shape } from './shape.ts'
+import { epochMs, moment } from './times.ts'
+
+/** Which of these users have a tombstone, and whether it is younger than `youngSince` (ms, Postgres's clock). */
+export async function readTombstones(
+  executor: Executor,
+  clerkIds: readonly string[],
+  youngSince: number,
+  shape: Shape,
+): Promise<Map<string, 'young' | 'old'>> {
+  if (!shape.ownTables.has('tombstones') || clerkIds.length === 0) return new Map()
+  const rows = await query<{ clerk_id: string; young: boolean }>(
+    executor,
+    sql`select clerk_id, deleted_at > ${moment(youngSince)} as young from clerk_sync.tombstones
+        where clerk_id = any(${arrayParameter(clerkIds, 'text')})`,
+  )
+  return new Map(rows.map((row) => [row.clerk_id, row.young ? 'young' : 'old']))
+}
+
+/**
+ * Deletes rows that still have the version they were judged by, and leaves tombstones. Gives the ids deleted. The
+ * caller's transaction holds the fence alone. `runId` is null for a webhook.
+ */
+export async function deleteUsers(
+  tx: Executor,
+  rows: readonly { clerkId: string; clerkUpdatedAt: number | null }[],
+  runId: number | null,
+): Promise<string[]> {
+  const ids = arrayParameter(
+    rows.map((row) => row.clerkId),
+    'text',
+  )
+  const versions = arrayParameter(
+    rows.map((row) => row.clerkUpdatedAt),
+    'float8',
+  )
+  const deleted = await query<{ clerk_id: string }>(
+    tx,
+    sql`with judged as (select * from unnest(${ids}, ${versions}) as j(clerk_id, version)),
+        locked as materialized (select u.clerk_id from users u join judged j using (clerk_id)
+          -- a newer version lives
+          where ${epochMs('clerk_updated_at')} is not distinct from j.version
+          order by u.clerk_id for update of u),
+        deleted as (delete from users u using locked where u.clerk_id = locked.clerk_id
+          returning u.clerk_id)
+        -- not now(): the transaction may have begun long before it got the fence
+        insert into clerk_sync.tombstones (clerk_id, deleted_at, run_id)
+        select clerk_id, clock_timestamp(), ${runId}::bigint from deleted
+        on conflict (clerk_id) do update set deleted_at = excluded.deleted_at, run_id = excluded.run_id
+        returning clerk_id`,
+  )
+  return deleted.map((row) => row.clerk_id)
+}
+
+/** Deletes one user's row whatever its version, and leaves a tombstone also where there was none: Clerk has said so. */
+export async function deleteUser(tx: Executor, clerkId: string): Promise<boolean> {
+  const deleted = await query(tx, sql`delete from users where clerk_id = ${clerkId} returning clerk_id`)
+  await query(
+    tx,
+    sql`insert into clerk_sync.tombstones (clerk_id, deleted_at) values (${clerkId}, clock_timestamp())
+        on conflict (clerk_id) do update set deleted_at = excluded.deleted_at, run_id = excluded.run_id`,
+  )
+  return deleted.length > 0
+}
+
+/** Forgets tombstones older than 30 days: longer than any delivery or listing is late. */
+export async function forgetOldTombstones(tx: Executor): Promise<void> {
+  await query(tx, sql`delete from clerk_sync.tombstones where deleted_at < now() - interval '30 days'`)
+}
