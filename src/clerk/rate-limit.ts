@@ -32,12 +32,23 @@ export function defaultRequestsPer10s(secretKey: string): number {
  */
 export function createGate(requestsPer10s: number, signal: AbortSignal): Gate {
   const perSecond = requestsPer10s / 10
-  const takeTurn = pThrottle({
-    limit: Math.max(1, Math.floor(perSecond)),
-    interval: perSecond < 2 ? Math.ceil(1000 / perSecond) : 1000,
-    strict: true,
-    signal,
-  })(() => {})
+  const limit = Math.max(1, Math.floor(perSecond))
+  const intervalMs = perSecond < 2 ? Math.ceil(1000 / perSecond) : 1000
+  const throttled = pThrottle({ limit, interval: intervalMs, strict: true, signal })(() => {})
+  let queued = 0
+  // The throttle reads the wall clock: were that set back, no turn would come before it has caught up.
+  const takeTurn = async () => {
+    queued++
+    const longestMs = intervalMs * (Math.ceil(queued / limit) + 1)
+    let timer: NodeJS.Timeout | undefined
+    const overdue = new Promise<void>((resolve) => {
+      timer = setTimeout(resolve, longestMs)
+    })
+    await Promise.race([throttled(), overdue]).finally(() => {
+      queued--
+      clearTimeout(timer)
+    })
+  }
   let pausedUntil = 0
   const pauseLeftMs = () => pausedUntil - performance.now()
   const requireEndOfPause = (deadline: number) => {

@@ -194,3 +194,14 @@ describe('a pause', () => {
     expect(await onItsWay).toBe(reason)
   })
 })
+
+test('a wall clock that is set back slows the gate down and does not close it', async () => {
+  const passedAt = startLanes(createGate(100, never), 8)
+  await advance(3000)
+  vi.setSystemTime(Date.now() - 3600_000)
+  const before = passedAt.length
+  await advance(20_000)
+  const rate = (passedAt.length - before) / 20
+  expect(rate).toBeGreaterThan(1)
+  expect(rate).toBeLessThanOrEqual(10)
+})
