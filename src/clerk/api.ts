@@ -2,8 +2,8 @@
 // read as "no users"; each request is timed, abortable, within the budget, and retried here and nowhere else.
 import pRetry from 'p-retry'
 import { isSyncError, SyncError } from '../errors.ts'
+import { follow, withTimeout } from './abort.ts'
 import { createGate, defaultRequestsPer10s } from './rate-limit.ts'
-import { withTimeout } from './timeout.ts'
 import { isClerkUserId, type ReadUser, readUser } from './user.ts'
 
 /** The API version that `@clerk/backend` 3.25 sends, which does not export it. */
@@ -34,6 +34,8 @@ export interface ClerkClient {
   /** The user, or `denied`: Clerk says in so many words that there is none. */
   fetchUser(clerkId: string): Promise<{ user: ReadUser | 'denied'; date: number | undefined }>
   fetchInstance(): Promise<{ id: string; date: number | undefined }>
+  /** Ends every request and every wait, also of questions that nobody waits for any more. */
+  close(): void
   /** Requests sent so far, tries included, and how many of them met a 429. */
   readonly requests: { total: number; throttled: number }
 }
@@ -58,7 +60,8 @@ const defaultLimits = { requestMs: 10_000, tries: 5, totalMs: 60_000, firstRetry
  */
 export function createClerkClient(options: ClerkClientOptions): ClerkClient {
   const limits = options.limits ?? defaultLimits
-  const { signal } = options
+  const { controller, release } = follow(options.signal)
+  const { signal } = controller
   const fetchAnswer = options.fetch ?? fetch
   const gate = createGate(options.requestsPer10s ?? defaultRequestsPer10s(options.secretKey), signal)
   const requests = { total: 0, throttled: 0 }
@@ -128,6 +131,10 @@ export function createClerkClient(options: ClerkClientOptions): ClerkClient {
 
   return {
     requests,
+    close() {
+      release()
+      controller.abort(new SyncError('aborted', 'the run has ended'))
+    },
     async listUsers(query) {
       const answer = await request('/users', listParameters(query), listReader)
       return { users: answer.value, date: answer.date }

@@ -1,4 +1,5 @@
 // `worker`: the service that `npm start` runs. It ends with 0 after a signal.
+import { follow } from '../clerk/abort.ts'
 import { createClerkClient } from '../clerk/api.ts'
 import type { Config } from '../config.ts'
 import { logOutcome, type RunOutcome } from '../sync/reconcile.ts'
@@ -58,7 +59,8 @@ export function runsOf(
   signal: AbortSignal,
 ): (asked: ScheduledRun) => Promise<RunOutcome> {
   return async ({ pass, trigger, tick }) => {
-    const following = follow(signal)
+    // A controller of its own for each run, since a lost lease ends the run and not the worker.
+    const { controller: stop, release } = follow(signal)
     const flags = {
       incremental: pass === 'incremental',
       user: undefined,
@@ -66,18 +68,9 @@ export function runsOf(
       approveDeletes: undefined,
       acceptInstance: undefined,
     }
-    const surroundings = { target, log, trigger, tick, stop: following.stop, onProgress() {}, onChange() {} }
-    const outcome = await runOnce(config, flags, surroundings).finally(following.end)
+    const surroundings = { target, log, trigger, tick, stop, onProgress() {}, onChange() {} }
+    const outcome = await runOnce(config, flags, surroundings).finally(release)
     logOutcome(log, outcome)
     return outcome
   }
-}
-
-/** A controller of its own for each run, since a lost lease ends the run and not the worker. */
-function follow(signal: AbortSignal): { stop: AbortController; end: () => void } {
-  const stop = new AbortController()
-  const onAbort = () => stop.abort(signal.reason)
-  if (signal.aborted) onAbort()
-  else signal.addEventListener('abort', onAbort, { once: true })
-  return { stop, end: () => signal.removeEventListener('abort', onAbort) }
 }

@@ -74,12 +74,11 @@ export async function reconcile(request: RunRequest, parts: RunParts): Promise<R
   } catch (thrown) {
     error = asOperatingError(thrown)
   }
-  const wasStopped = parts.stop.signal.aborted
-  // Where one of several requests at once has failed, the others and those that queue would go on without the run.
-  parts.stop.abort(new SyncError('aborted', 'the run has ended'))
+  // Where one of several questions at once has failed, the others and those that queue would go on without the run.
+  parts.clerk.close()
   let report = reportOf(request, parts, run, startedAt, error)
   if (run.lease !== undefined) {
-    const patienceMs = wasStopped ? recordMsMax.stopped : recordMsMax.usual
+    const patienceMs = parts.stop.signal.aborted ? recordMsMax.stopped : recordMsMax.usual
     const failure = await record(parts.database, run, run.lease, report, patienceMs)
     if (failure !== undefined && error === undefined) {
       error = failure

@@ -1,4 +1,16 @@
-// A bound on one request. The rule: what ends a wait is held by something that lives as long as the wait.
+// What ends a wait before its time. The rule: it is held by something that lives as long as the wait.
+
+/**
+ * A controller that aborts with the signal and for the same reason, and can also be aborted alone. `release` lets go of
+ * the signal, which may live much longer.
+ */
+export function follow(signal: AbortSignal): { controller: AbortController; release(): void } {
+  const controller = new AbortController()
+  const onAbort = () => controller.abort(signal.reason)
+  if (signal.aborted) onAbort()
+  else signal.addEventListener('abort', onAbort, { once: true })
+  return { controller, release: () => signal.removeEventListener('abort', onAbort) }
+}
 
 /**
  * What `work` gives. The signal that it is handed aborts after so many milliseconds with a `TimeoutError`, or together
@@ -13,9 +25,7 @@ export async function withTimeout<T>(
   work: (signal: AbortSignal) => Promise<T>,
 ): Promise<T> {
   signal.throwIfAborted()
-  const controller = new AbortController()
-  const abort = () => controller.abort(signal.reason)
-  signal.addEventListener('abort', abort, { once: true })
+  const { controller, release } = follow(signal)
   const timer = setTimeout(
     () => controller.abort(new DOMException('timed out', 'TimeoutError')),
     milliseconds,
@@ -24,6 +34,6 @@ export async function withTimeout<T>(
     return await work(controller.signal)
   } finally {
     clearTimeout(timer)
-    signal.removeEventListener('abort', abort)
+    release()
   }
 }
