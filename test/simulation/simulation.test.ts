@@ -9,7 +9,8 @@ import { runSeed, shrink } from './run.ts'
 import { Simulation } from './simulation.ts'
 import { deliver } from './steps.ts'
 
-const fixedSeeds = Array.from({ length: 12 }, (_, index) => index + 1)
+/** The first twelve, and those that once came upon something. */
+const fixedSeeds = [...Array.from({ length: 12 }, (_, index) => index + 1), 30_018]
 /** No larger than a person likes to type. */
 const randomSeed = 1_000_000 + Math.floor(Math.random() * 1_000_000)
 

@@ -19,9 +19,9 @@ export const surroundings: Readonly<Record<string, Surroundings>> = {
   },
   pgbouncer: {
     needs: { program: pgbouncerPath, from: 'Debian’s package pgbouncer' },
-    files: ['db/*', 'sync/{convergence,constraints,moving,withheld,delivery}', 'cli/lease'],
+    files: ['db/*', 'sync/{convergence,constraints,moving,withheld,delivery,delivery-races}', 'cli/lease'],
   },
   'minimal-role': {
-    files: ['db/*', 'sync/{convergence,constraints,odd-rows,withheld,delivery}'],
+    files: ['db/*', 'sync/{convergence,constraints,odd-rows,withheld,delivery,delivery-races}'],
   },
 }

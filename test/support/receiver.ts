@@ -1,0 +1,48 @@
+// The side that receives webhooks, behind the endpoint: what tests of deliveries write with.
+import { type Database, openDatabase } from '../../src/db/database.ts'
+import type { DesiredUser } from '../../src/db/schema.ts'
+import { readShape, type Shape } from '../../src/db/shape.ts'
+import type { SandboxUser } from '../../src/dev/sandbox/server.ts'
+import { type DeliveryOutcome, deliverDeletion, deliverUser } from '../../src/sync/delivery.ts'
+import { createdAt } from './endpoint.ts'
+
+/** The receiving side: a pool of its own, as the worker has one beside the run's. */
+export interface Receiver {
+  readonly database: Database
+  readonly shape: Shape
+  user(user: DesiredUser): Promise<DeliveryOutcome>
+  deletion(id: string, policy?: 'sync' | 'upsert-only'): Promise<DeliveryOutcome>
+}
+
+/** Opens it. The caller closes the database. */
+export async function openReceiver(url: string): Promise<Receiver> {
+  const database = openDatabase(url)
+  const shape = await readShape(database.db)
+  return {
+    database,
+    shape,
+    user: async (user) => (await deliverUser(database, shape, user)).outcome,
+    deletion: async (id, policy = 'sync') => (await deliverDeletion(database, id, policy)).outcome,
+  }
+}
+
+/** A user made up, of that version. */
+export const userOf = (clerkId: string, version: number, over: Partial<DesiredUser> = {}): DesiredUser => ({
+  clerkId,
+  values: { name: `V${version}`, email: `${clerkId.slice(-8).toLowerCase()}@example.com`, imageUrl: '' },
+  clerkCreatedAt: createdAt,
+  clerkUpdatedAt: createdAt + version,
+  ...over,
+})
+
+/** The sandbox's user as a webhook would bring it. */
+export const desiredOf = (user: SandboxUser): DesiredUser => ({
+  clerkId: user.id,
+  values: {
+    name: user.first_name ?? '',
+    email: user.email_addresses[0]?.email_address ?? null,
+    imageUrl: user.image_url ?? '',
+  },
+  clerkCreatedAt: user.created_at,
+  clerkUpdatedAt: user.updated_at,
+})
