@@ -125,6 +125,7 @@ async function findPeace(simulation: Simulation, { seed, options }: Scenario): P
   await deliverLate(simulation, random)
   if (random.chance(0.4)) await catchUp(simulation, random)
   if (random.chance(0.3)) await lookTooEarly(simulation, random)
+  if (random.chance(0.5)) await vanish(simulation, random)
 }
 
 async function deliverLate(simulation: Simulation, random: Random): Promise<void> {
@@ -174,6 +175,30 @@ async function lookTooEarly(simulation: Simulation, random: Random): Promise<voi
   simulation.pass(options.graceMs + Math.max(options.listingLagMs, options.countLagMs) + 1000)
   await runAlone(simulation, { pass: 'incremental', approveDeletes: enough })
   requireEqual(simulation, 'an incremental pass after a look too early')
+}
+
+/**
+ * A user on no page, whom the list by id has, goes just when it is asked for alone. One of two answers that must agree
+ * has then been "it lives".
+ */
+async function vanish(simulation: Simulation, random: Random): Promise<void> {
+  const { clerk, options, gate } = simulation
+  const ids = clerk.liveIds()
+  const id = ids[random.below(ids.length)]
+  if (id === undefined) return
+  clerk.faults.add({
+    endpoint: 'list',
+    kind: 'missing-users',
+    ids: [id],
+    times: Number.POSITIVE_INFINITY,
+    when: ({ query }) => query.get('order_by') === '+created_at',
+  })
+  simulation.pass(options.graceMs + options.listingLagMs + 1000)
+  await simulation.startPass({ pass: 'full', approveDeletes: enough })
+  const isAskedAlone = () => gate.parked().some(({ calls: [call] }) => call?.label === `GET /v1/users/${id}`)
+  while (gate.parked().length > 0 && !isAskedAlone()) await simulation.go(1, random)
+  if (isAskedAlone()) clerk.delete(id)
+  await simulation.drain(random)
 }
 
 async function runAlone(simulation: Simulation, request: PassRequest): Promise<RunOutcome> {
