@@ -16,7 +16,7 @@ export interface Write extends DesiredUser {
   readonly replaces?: number
 }
 
-/** The rows of these users, in no order. Columns that an adopted table still lacks read as null. */
+/** The rows of these users, by id. Columns that an adopted table still lacks read as null. */
 export async function readRows(
   executor: Executor,
   clerkIds: readonly string[],
@@ -36,7 +36,7 @@ export async function readRows(
   const found = await query<Record<string, string | number | boolean | null>>(
     executor,
     sql`select u.clerk_id, ${sql.join([...columns, time('clerkCreatedAt'), time('clerkUpdatedAt'), isDayOld], sql`, `)}
-        from users u where u.clerk_id = any(${arrayParameter(clerkIds, 'text')})`,
+        from users u where u.clerk_id = any(${arrayParameter(clerkIds, 'text')}) order by u.clerk_id`,
   )
   return found.map((row) => ({
     clerkId: row.clerk_id as string,

@@ -74,7 +74,7 @@ const snapshotQuery = `
         'imageUrl', image_url, 'createdAt', (extract(epoch from clerk_created_at) * 1000)::float8,
         'updatedAt', (extract(epoch from clerk_updated_at) * 1000)::float8,
         'rowCreatedAt', (extract(epoch from created_at) * 1000)::float8,
-        'rowUpdatedAt', (extract(epoch from updated_at) * 1000)::float8, 'writtenBy', xmin::text)), '[]') from users),
+        'rowUpdatedAt', (extract(epoch from updated_at) * 1000)::float8, 'writtenBy', xmin::text) order by clerk_id), '[]') from users),
     'tombstones', (select coalesce(json_agg(json_build_array(clerk_id,
         (extract(epoch from deleted_at) * 1000)::float8, run_id)), '[]') from clerk_sync.tombstones),
     'runs', (select coalesce(json_agg(json_build_array(id, status)), '[]') from clerk_sync.runs),

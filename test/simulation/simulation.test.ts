@@ -37,8 +37,8 @@ test('no seed loses or wrongly deletes a row, and each ends with a table equal t
   }
 }, 300_000)
 
-test('the same seed gives the same history', async () => {
-  const seed = randomSeed + 1
+// Two whose history once hung on the order in which Postgres keeps its rows, and one that nobody has run before.
+test.each([1_500_278, 1_800_278, randomSeed + 1])('seed %i gives the same history again', async (seed) => {
   const first = await runSeed(seed, server)
   const second = await runSeed(seed, server)
   expect(first.trace.length).toBeGreaterThan(10)
