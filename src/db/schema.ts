@@ -86,6 +86,12 @@ export const tombstones = clerkSync.table(
   (table) => [index('tombstones_deleted_at_idx').on(table.deletedAt)],
 )
 
+/** When a row without a version and without a creation time was first met: its age counts from then. */
+export const firstSeen = clerkSync.table('first_seen', {
+  clerkId: text('clerk_id').primaryKey(),
+  firstSeenAt: postgresTime('first_seen_at').notNull().defaultNow(),
+})
+
 /** The lease and the history in one: the running row is the lease, at most one at a time. Kept 30 days. */
 export const runs = clerkSync.table(
   'runs',
@@ -94,7 +100,8 @@ export const runs = clerkSync.table(
     pass: text('pass').notNull(),
     trigger: text('trigger').notNull(),
     status: text('status').notNull(),
-    instanceId: text('instance_id').notNull(),
+    /** Null where the run ended before Clerk named the instance. */
+    instanceId: text('instance_id'),
     host: text('host').notNull(),
     /** The ceiling of an operator's approval; the guard's hourly count leaves such runs out. */
     approveDeletes: integer('approve_deletes'),
@@ -102,10 +109,16 @@ export const runs = clerkSync.table(
     heartbeatAt: postgresTime('heartbeat_at').notNull().defaultNow(),
     finishedAt: postgresTime('finished_at'),
     counts: jsonb('counts'),
+    /** Rows deleted so far, counted in the transaction that deletes them: what the guard's hour is made of. */
+    deleted: integer('deleted').notNull().default(0),
+    /** When the last of them was deleted. */
+    deletedAt: postgresTime('deleted_at'),
     requests: jsonb('requests'),
     notes: jsonb('notes'),
     /** The first 100 users that could not be mapped or written: `{clerkId, reason}`. */
     rejected: jsonb('rejected'),
+    /** The first 100 rows whose deletion was withheld. */
+    withheld: jsonb('withheld'),
     error: jsonb('error'),
   },
   (table) => [
@@ -126,6 +139,10 @@ export const state = clerkSync.table(
     difference: jsonb('difference'),
     /** When the youngest pending row settles, so that a full pass is due again. */
     fullPassDueAt: postgresTime('full_pass_due_at'),
+    /** The table that all of this speaks of: made anew, restored or another one, it is due for a full pass. */
+    tableIdentity: text('table_identity'),
+    /** Why deletions wait for an operator's approval, whatever the guard allows; null if they do not. */
+    deletionHold: text('deletion_hold'),
   },
   (table) => [check('state_one_row', sql`${table.id}`)],
 )

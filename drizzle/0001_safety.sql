@@ -1,0 +1,11 @@
+CREATE TABLE "clerk_sync"."first_seen" (
+	"clerk_id" text PRIMARY KEY NOT NULL,
+	"first_seen_at" timestamp (3) with time zone DEFAULT now() NOT NULL
+);
+--> statement-breakpoint
+ALTER TABLE "clerk_sync"."runs" ALTER COLUMN "instance_id" DROP NOT NULL;--> statement-breakpoint
+ALTER TABLE "clerk_sync"."runs" ADD COLUMN "deleted" integer DEFAULT 0 NOT NULL;--> statement-breakpoint
+ALTER TABLE "clerk_sync"."runs" ADD COLUMN "deleted_at" timestamp (3) with time zone;--> statement-breakpoint
+ALTER TABLE "clerk_sync"."runs" ADD COLUMN "withheld" jsonb;--> statement-breakpoint
+ALTER TABLE "clerk_sync"."state" ADD COLUMN "table_identity" text;--> statement-breakpoint
+ALTER TABLE "clerk_sync"."state" ADD COLUMN "deletion_hold" text;
