@@ -124,13 +124,13 @@ export class Checks {
     const { sql } = this.world.witness
     const report = ended.code === 0 ? JSON.parse(ended.stdout) : undefined
     if (report?.status !== 'succeeded' || report.counts.pending !== 0) {
-      this.violated(`the clean run ended with ${ended.code}: $ended.stdout$ended.stderr`)
+      this.violated(`the clean run ended with ${ended.code}: ${ended.stdout}${ended.stderr}`)
     }
     const rows = await readRows(sql)
     const wanted = wantedRows(this.world.changes.sandbox)
     for (const id of new Set([...rows.keys(), ...wanted.keys()])) {
       if (!isDeepStrictEqual(rows.get(id), wanted.get(id)))
-        this.violated(`after the clean run the row of $iddiffers from Clerk`)
+        this.violated(`after the clean run the row of ${id} differs from Clerk`)
     }
     const runs = await sql<
       { id: number; status: string; counts: Record<string, number> | null; over: boolean }[]

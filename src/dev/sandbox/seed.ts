@@ -131,7 +131,9 @@ const ODD: readonly ((making: Making) => UserParts)[] = [
     profile_image_url: ABSENT,
   }),
   (making) => {
-    const address = { ...emailOf(making, making.email), verification: null }
+    // The document calls `verification` nullable, but each schema that it may have is an object: null fits none.
+    const unverified = verification('verification_otp', 'email_code', 'unverified')
+    const address = { ...emailOf(making, making.email), verification: unverified }
     return { email_addresses: [address], primary_email_address_id: address.id }
   },
   ({ email }) => ({

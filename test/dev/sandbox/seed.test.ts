@@ -71,7 +71,9 @@ describe('a seed', () => {
       banned: users.some((user) => user.banned),
       locked: users.some((user) => user.locked),
       'no image': users.some((user) => !('image_url' in user)),
-      'no verification': users.some((user) => user.email_addresses[0]?.verification === null),
+      'an unverified address': users.some(
+        (user) => user.email_addresses[0]?.verification?.status === 'unverified',
+      ),
       'no metadata': users.some((user) => !('private_metadata' in user) && !('unsafe_metadata' in user)),
       'external account': users.some((user) => user.external_accounts.length > 0),
       ancient: users.some((user) => user.created_at < 0),
