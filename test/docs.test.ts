@@ -51,6 +51,13 @@ describe('README', () => {
     expect(top).toContain('npm install && npm test')
   })
 
+  it('is right that the head of the plan lists what it decides', () => {
+    const [, file = ''] = /listed at the top of `([^`]+)`/.exec(readme.replace(/\s+/g, ' ')) ?? []
+    const [head = ''] = read(file).split('\nimport ')
+    expect(head).toMatch(/\| plan\n/)
+    expect(head.split('\n').filter((line) => line.startsWith('//   the user'))).not.toEqual([])
+  })
+
   it('shows every variable with its default and meaning, in the order of the code', () => {
     const expected = variables.map(({ name, default: fallback, description }) => [
       `\`${name}\``,

@@ -1,5 +1,19 @@
-// The plan: what Clerk wants against what the table has. Pure: no clock, no IO, no log; everything it knows about time
-// is handed in, and its output is sorted. The SQL repeats its guards.
+// The plan: Clerk's users compared with the table's rows. Pure: no clock, no IO, no log; everything that it knows about
+// time is handed in, and its output is sorted by id. The SQL repeats its guards.
+//
+//   Clerk has | the table has                            | plan
+//   ----------|------------------------------------------|------------------------------------------------------
+//   the user  | no row and no tombstone                  | create
+//   the user  | no row, a tombstone within the grace     | pending: the page may be older than the deletion
+//   the user  | no row, an older tombstone               | create
+//   the user  | a row that is not newer, other values    | update
+//   the user  | a row that is not newer, other times     | refresh
+//   the user  | a row that is not newer, equal           | unchanged
+//   the user  | a newer row, within the grace            | pending: a webhook was faster than the listing
+//   the user  | a newer row, settled                     | verify: Clerk is asked for that user by id
+//   no user   | a row                                    | a candidate for deletion, which deletions.ts confirms
+//
+// A row is newer if its version, Clerk's `updated_at`, is. A row without a version (adopted) is older than any.
 import { type CurrentRow, type DesiredUser, syncedKeys } from '../db/schema.ts'
 import type { Write } from '../db/users.ts'
 

@@ -1,3 +1,5 @@
+// The plan as a table that is executed row by row, and its laws over random tables.
+import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { CurrentRow, DesiredUser, SyncedValues } from '../../src/db/schema.ts'
@@ -43,6 +45,64 @@ const idsOf = (plan: Plan, kind: Class) => plan[kind].map(idOf)
 /** The classes that the plan puts the user into. */
 const classesOf = (plan: Plan, clerkId: string) =>
   classes.flatMap((kind) => idsOf(plan, kind).flatMap((id) => (id === clerkId ? [kind] : [])))
+
+describe('the table at the head of plan.ts', () => {
+  const source = readFileSync(new URL('../../src/sync/plan.ts', import.meta.url), 'utf8')
+  /** Clerk's side, the table's side and the plan of each row. */
+  const drawn = [...source.matchAll(/^\/\/ {3}(the user|no user) +\| (.+?) +\| (.+)$/gm)].map(
+    ([, clerk = '', table = '', plan = '']) => ({ clerk, table, plan }),
+  )
+  const version = now - 2 * grace
+  const examples: Record<string, { row?: CurrentRow; stone?: 'young' | 'old' }[]> = {
+    'no row and no tombstone': [{}],
+    'no row, a tombstone within the grace': [{ stone: 'young' }],
+    'no row, an older tombstone': [{ stone: 'old' }],
+    'a row that is not newer, other values': [
+      { row: row(version, other) },
+      { row: row(version - 1, other) },
+      { row: row(null, other) },
+    ],
+    'a row that is not newer, other times': [
+      { row: row(version - 1) },
+      { row: row(null) },
+      { row: { ...row(version), clerkCreatedAt: createdAt + 1 } },
+    ],
+    'a row that is not newer, equal': [{ row: row(version) }],
+    'a newer row, within the grace': [{ row: row(settledAt + 1) }, { row: row(now, other) }],
+    'a newer row, settled': [{ row: row(settledAt) }, { row: row(version + 1, other) }],
+  }
+  const classOf: Record<string, Class> = {
+    create: 'creates',
+    update: 'updates',
+    refresh: 'refreshes',
+    unchanged: 'unchanged',
+    pending: 'pending',
+    verify: 'doubtful',
+  }
+
+  test('has these rows', () => {
+    expect(drawn.map(({ clerk, table }) => `${clerk}: ${table}`)).toEqual([
+      ...Object.keys(examples).map((table) => `the user: ${table}`),
+      'no user: a row',
+    ])
+  })
+
+  test.each(drawn.filter(({ clerk }) => clerk === 'the user'))('$table → $plan', ({ table, plan }) => {
+    const [word = ''] = plan.split(':')
+    const cases = examples[table] ?? []
+    expect(cases.length).toBeGreaterThan(0)
+    for (const { row: current, stone } of cases) {
+      const tombstones = new Map(stone === undefined ? [] : [['user_a', stone] as const])
+      const made = planPage([desired(version)], current === undefined ? [] : [current], tombstones, clock)
+      expect(classesOf(made, 'user_a')).toEqual([classOf[word]])
+    }
+  })
+
+  test('plans nothing for a row without a user', () => {
+    const nothing = { creates: [], updates: [], refreshes: [], unchanged: [], pending: [], doubtful: [] }
+    expect(planPage([], [row(version)], new Map(), clock)).toEqual(nothing)
+  })
+})
 
 describe('a user on a page', () => {
   const version = now - 2 * grace
