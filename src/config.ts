@@ -2,9 +2,9 @@
 // All problems are told together, each as `NAME: what is wrong. What to do.`, and never with a value.
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseEnv } from 'node:util'
 import type { z } from 'zod'
 import { type DriverOptions, readDatabaseUrl } from './database-url.ts'
+import { readEnvFile } from './env-file.ts'
 import { SyncError } from './errors.ts'
 import { checks, misspelt, pastedWrong, variables } from './variables.ts'
 
@@ -40,11 +40,11 @@ export interface Config {
  * every problem at once.
  */
 export function loadConfig(env: NodeJS.ProcessEnv = process.env, directory: string = process.cwd()): Config {
-  const { values, problems } = readFiles(directory, env)
+  const { values, problems, hints } = readFiles(directory, env)
   const given = givenOf(values)
   const checked = checks.safeParse(given)
   problems.push(...problemsOf(checked))
-  const hints = misspelt(values)
+  hints.push(...misspelt(values))
   const warnings = [...hints]
 
   const { CLERK_WEBHOOK_SIGNING_SECRET: secret, CLERK_SIGNING_SECRET: alias } = given
@@ -124,13 +124,13 @@ export function loadDatabase(
   env: NodeJS.ProcessEnv = process.env,
   directory: string = process.cwd(),
 ): Pick<Config, 'database' | 'logLevel' | 'warnings'> {
-  const { values, problems } = readFiles(directory, env)
+  const { values, problems, hints } = readFiles(directory, env)
   const given = givenOf(values)
   const checked = checks.pick({ LOG_LEVEL: true }).safeParse(given)
   problems.push(...problemsOf(checked))
-  const warnings: string[] = []
+  const warnings = [...hints]
   const database = databaseOf(given, directory, problems, warnings)
-  if (!checked.success || problems.length > 0) throw configurationError(problems)
+  if (!checked.success || problems.length > 0) throw configurationError(problems, hints)
   return { database, logLevel: checked.data.LOG_LEVEL, warnings }
 }
 
@@ -141,8 +141,8 @@ export function loadDatabase(
 export function loadTunnel(
   env: NodeJS.ProcessEnv = process.env,
   directory: string = process.cwd(),
-): { authtoken: string; domain: string; port: number } {
-  const { values, problems } = readFiles(directory, env)
+): { authtoken: string; domain: string; port: number; warnings: string[] } {
+  const { values, problems, hints } = readFiles(directory, env)
   const checked = checks
     .pick({ PORT: true, NGROK_AUTHTOKEN: true, NGROK_DOMAIN: true })
     .safeParse(givenOf(values))
@@ -159,9 +159,9 @@ export function loadTunnel(
     )
   }
   if (authtoken === undefined || domain === undefined || port === undefined || problems.length > 0) {
-    throw configurationError(problems)
+    throw configurationError(problems, hints)
   }
-  return { authtoken, domain, port }
+  return { authtoken, domain, port, warnings: hints }
 }
 
 /**
@@ -170,8 +170,8 @@ export function loadTunnel(
  * that is there and cannot be read.
  */
 export function readEnvironment(directory: string, env: NodeJS.ProcessEnv): Record<string, string> {
-  const { values, problems } = readFiles(directory, env)
-  if (problems.length > 0) throw configurationError(problems)
+  const { values, problems, hints } = readFiles(directory, env)
+  if (problems.length > 0) throw configurationError(problems, hints)
   return values
 }
 
@@ -224,8 +224,11 @@ function givenOf(values: Record<string, string>): Record<string, string | undefi
   return given
 }
 
+const names: ReadonlySet<string> = new Set(variables.map(({ name }) => name))
+
 function readFiles(directory: string, env: NodeJS.ProcessEnv) {
   const problems: string[] = []
+  const hints: string[] = []
   const values: Record<string, string> = {}
   for (const file of ['.env', '.env.local']) {
     try {
@@ -233,7 +236,12 @@ function readFiles(directory: string, env: NodeJS.ProcessEnv) {
       // What PowerShell's `>` writes. It would parse as no variables at all.
       if (text.includes('\0') || text.includes('\ufffd')) {
         problems.push(`${file}: is not UTF-8 text. Save it again in that encoding.`)
-      } else Object.assign(values, parseEnv(text.replace(/^\ufeff/, '')))
+        continue
+      }
+      const read = readEnvFile(file, text, names)
+      Object.assign(values, read.values)
+      problems.push(...read.problems)
+      hints.push(...read.warnings)
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code
       if (code === 'ENOENT' || code === 'ENOTDIR') continue
@@ -245,7 +253,7 @@ function readFiles(directory: string, env: NodeJS.ProcessEnv) {
     }
   }
   for (const [name, value] of Object.entries(env)) if (value !== undefined) values[name] = value
-  return { values, problems }
+  return { values, problems, hints }
 }
 
 function problemsOf(checked: z.ZodSafeParseResult<unknown>): string[] {

@@ -246,6 +246,11 @@ export function misspelt(values: Record<string, string>): string[] {
   const hints: string[] = []
   const names = new Set(variables.map(({ name }) => name))
   for (const name of Object.keys(values)) {
+    const upper = name.toUpperCase().replaceAll(/[.-]/g, '_')
+    // Short ones, such as `host`, are other programs'.
+    if (upper !== name && upper.length >= 8 && names.has(upper) && !values[upper]) {
+      hints.push(`${name}: is not read. Did you mean ${upper}?`)
+    }
     if (names.has(name) || !/^[A-Z][A-Z0-9_]{3,60}$/.test(name)) continue
     const rest = /^(?:NEXT_PUBLIC|NUXT_PUBLIC|EXPO_PUBLIC|PUBLIC|VITE|REACT_APP|GATSBY)_(.+)$/.exec(name)?.[1]
     if (variables.some((variable) => variable.secret && variable.name === rest)) {

@@ -6,7 +6,14 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import postgres from 'postgres'
 import { afterEach, beforeEach, describe, expect, it, test } from 'vitest'
-import { loadConfig, loadTunnel, readEnvironment, swallowedFlags, variables } from '../src/config.ts'
+import {
+  loadConfig,
+  loadDatabase,
+  loadTunnel,
+  readEnvironment,
+  swallowedFlags,
+  variables,
+} from '../src/config.ts'
 import { SyncError } from '../src/errors.ts'
 
 const key = 'sk_test_Zx81kQpLw0VbNnM3rTy6UeHa'
@@ -213,11 +220,17 @@ describe('loadConfig', () => {
 
   it('hints at names that look like ours, also where the right one is missing', () => {
     expect(
-      load({ ...valid, SYNC_POLCY: 'upsert-only', MAX_DELTEES: '1', NEXT_PUBLIC_CLERK_SECRET_KEY: key })
-        .warnings,
+      load({
+        ...valid,
+        SYNC_POLCY: 'upsert-only',
+        MAX_DELTEES: '1',
+        'clerk-lanes': '1',
+        NEXT_PUBLIC_CLERK_SECRET_KEY: key,
+      }).warnings,
     ).toEqual([
       'SYNC_POLCY: is not read. Did you mean SYNC_POLICY?',
       'MAX_DELTEES: is not read. Did you mean MAX_DELETES?',
+      'clerk-lanes: is not read. Did you mean CLERK_LANES?',
       expect.stringContaining('NEXT_PUBLIC_CLERK_SECRET_KEY: bundlers publish'),
     ])
     expect(errorOf({ CLERK_API_KEY: key }).message).toContain(
@@ -233,6 +246,7 @@ describe('loadConfig', () => {
       NODE_PATH: '',
       CLERK_PUBLISHABLE_KEY: 'pk',
       HOSTS: 'x',
+      port: '1',
     }
     expect(load({ ...ordinary, ...valid }).warnings).toEqual([])
   })
@@ -475,6 +489,31 @@ describe('readEnvironment', () => {
     })
   })
 
+  it('refuses a line that is no assignment along with the other problems, by file and line', () => {
+    writeFileSync(join(directory, '.env'), '   \nSYNC_POLICY=upsert-only\n  # x\nGRACE_SECONDS=1\n')
+    expect(load(valid)).toMatchObject({ policy: 'upsert-only', graceMs: 1000 })
+    writeFileSync(join(directory, '.env.local'), 'LOG_LEVEL: info\nSYNC_POLICY=sync\n')
+    expect(errorOf({ ...valid, PORT: 'x' }).message).toMatch(
+      /^\.env\.local: line 1 is no assignment\.[\s\S]*PORT: /m,
+    )
+    const readers = [
+      loadDatabase,
+      loadTunnel,
+      (env: object, from: string) => readEnvironment(from, { ...env }),
+    ]
+    for (const reader of readers)
+      expect(() => reader(valid, directory)).toThrow(/\.env\.local: line 1 is no assignment/)
+  })
+
+  it('hands on what a file says that other readers understand otherwise', () => {
+    const env = { CLERK_SECRET_KEY: key, NGROK_AUTHTOKEN: '2abcDEF_x', NGROK_DOMAIN: 'a.ngrok-free.app' }
+    writeFileSync(join(directory, '.env'), 'DATABASE_URL=postgres://app:pa\\$w@localhost/app\n')
+    const said = expect.stringMatching(/^DATABASE_URL: in line 1 of \.env the \$ is taken literally/)
+    for (const loader of [loadConfig, loadDatabase, loadTunnel]) {
+      expect(loader(env, directory).warnings).toEqual([said])
+    }
+  })
+
   it('does without files', () => {
     expect(readEnvironment(join(directory, 'nowhere'), { A: '1' })).toEqual({ A: '1' })
   })
@@ -491,7 +530,7 @@ describe('readEnvironment', () => {
 
 describe('loadTunnel', () => {
   it('needs the token alone, no key of Clerk', () => {
-    const tunnel = { authtoken: '2abcDEF_x', domain: 'a.ngrok-free.app', port: 3000 }
+    const tunnel = { authtoken: '2abcDEF_x', domain: 'a.ngrok-free.app', port: 3000, warnings: [] }
     expect(loadTunnel({ NGROK_AUTHTOKEN: '2abcDEF_x', NGROK_DOMAIN: 'a.ngrok-free.app' }, directory)).toEqual(
       tunnel,
     )

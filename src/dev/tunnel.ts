@@ -18,7 +18,8 @@ let isInterrupted = false
 process.on('SIGINT', () => void end()).on('SIGTERM', () => void end())
 
 try {
-  const { authtoken, domain, port } = loadTunnel()
+  const { authtoken, domain, port, warnings } = loadTunnel()
+  for (const warning of warnings) process.stderr.write(`${warning}\n`)
   listener = await openTunnel({ authtoken, domain, port, onStatus: sayStatus })
   if (!isEnding) process.stdout.write(instructions(domain, port))
   // ngrok's native code does not keep the process alive.
