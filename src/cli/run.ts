@@ -22,6 +22,11 @@ export type RunSurroundings = Pick<RunParts, 'log' | 'stop' | 'onProgress' | 'on
 
 /** The most users that Clerk gives in one page. */
 const pageSize = 500
+/**
+ * A second endpoint's answer about a user is worth a request. If one in a hundred of the denied users lives, so many
+ * questions find one with a certainty of 99 %.
+ */
+const askedAloneMax = 500
 /** How long Clerk's count may lag behind before it is believed. */
 const recountDelayMs = 3000
 
@@ -56,6 +61,7 @@ export async function runOnce(
         graceMs: config.graceMs,
         maxDeletes: config.maxDeletes,
         approveDeletes: flags.approveDeletes,
+        askedAloneMax,
         pageSize,
         recountDelayMs,
       },

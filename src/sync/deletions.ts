@@ -5,11 +5,12 @@
 //       │
 //   asked by id, along with a canary ─ returned ─► planned like any other user
 //       │ denied                     ─ no canary, or a stranger in the answer ─► proves nothing
-//   asked once more, alone, where few are denied or some users were never seen
+//   asked once more, alone (of many a random sample) ─ one is found ─► proves nothing, of none of them
 //       │ 404
 //   guard ─ too many ─► withheld, no row is deleted
 //       │
 //   delete, leave a tombstone
+import { createHash } from 'node:crypto'
 import pLimit from 'p-limit'
 import type { ReadableUser } from '../clerk/user.ts'
 import { PostgresRefusal } from '../db/database.ts'
@@ -27,11 +28,6 @@ import { isSettled } from './plan.ts'
 const candidatesPerRequest = 99
 /** An app's cascade may be slow; a transaction stays short. */
 const deletionsPerTransaction = 20
-/**
- * So few are asked one by one as well: a second endpoint's word is worth a request each. No fewer than the guard lets
- * through by itself, so that beyond it there is an operator's word.
- */
-const fewDenied = 500
 /** A hundred answers one after the other would take a hundred round trips. */
 const questionsAtOnce = 8
 const dayMs = 24 * 3600_000
@@ -178,28 +174,44 @@ export async function deleteDenied(pass: Pass, proof: Proof, count: number, take
 }
 
 /**
- * Asks for each user alone, where they are few or where a live user may be among them: a filter that leaves single ids
- * out looks just like a denial. Gives the rows that are still denied.
+ * Asks for denied users alone: all of them, or a random sample if they are many and Clerk's counts miss nobody. Returns
+ * the rows that may go. A filter that leaves single users out looks like a denial, and what it did to one user it may
+ * have done to any other: if Clerk has one of the users after all, none of the rows goes.
  */
 async function confirmAlone(pass: Pass, rows: readonly CurrentRow[], take: Take): Promise<CurrentRow[]> {
-  if (rows.length > fewDenied && pass.tally.shortfall === 0) return [...rows]
+  const { tally } = pass
+  const asked =
+    tally.shortfall > 0 ? rows : sampleOf(rows, pass.options.askedAloneMax, String(pass.youngSince))
   const ask = pLimit(questionsAtOnce)
-  const answers = await ask.map(rows, async (row) => ({
+  const answers = await ask.map(asked, async (row) => ({
     row,
     user: (await pass.clerk.fetchUser(row.clerkId)).user,
   }))
-  const denied: CurrentRow[] = []
-  for (const { row, user } of answers) {
-    if (user === 'denied') {
-      denied.push(row)
-      continue
-    }
-    pass.tally.unproven = true
-    pass.tally.notes.add('Clerk leaves users out of its lists that it has; their rows stay')
-    pass.log.warn({ clerkId: row.clerkId }, 'user is in no list, but Clerk has it')
-    if (user.kind !== 'unreadable') await take([user])
-  }
-  return denied
+  const found = answers.flatMap(({ row, user }) => (user === 'denied' ? [] : [{ row, user }]))
+  if (found.length === 0) return [...rows]
+  tally.unproven = true
+  tally.notes.add(
+    'Clerk has users that its answers to questions by id left out; no row is deleted until they agree',
+  )
+  const foundIds = new Set(found.map(({ row }) => row.clerkId))
+  for (const clerkId of foundIds) pass.log.warn({ clerkId }, 'user is in no list, but Clerk has it')
+  for (const row of rows) if (!foundIds.has(row.clerkId)) leaveUnproven(pass, row)
+  for (const { user } of found) if (user.kind !== 'unreadable') await take([user])
+  return []
+}
+
+/** The row waits for a pass whose answers agree: whether it has a user is not known. */
+function leaveUnproven(pass: Pass, row: CurrentRow): void {
+  pass.tally.counts.pending++
+  pass.tally.kept.pending.add(row.clerkId)
+  settlesIn(pass, pass.options.graceMs)
+}
+
+/** Up to `size` rows, chosen by a hash of their ids: another seed chooses others, the same seed the same ones. */
+function sampleOf(rows: readonly CurrentRow[], size: number, seed: string): CurrentRow[] {
+  const rankOf = ({ clerkId }: CurrentRow) => createHash('sha256').update(`${seed} ${clerkId}`).digest('hex')
+  const ranked = rows.map((row) => ({ row, rank: rankOf(row) })).sort((a, b) => (a.rank < b.rank ? -1 : 1))
+  return ranked.slice(0, size).map(({ row }) => row)
 }
 
 /** Deletes rows whose users Clerk denies, unless they have changed since. What the app refuses is rejected by name. */

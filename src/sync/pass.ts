@@ -41,6 +41,8 @@ export interface PassOptions {
   readonly maxDeletes: number | undefined
   /** The operator's ceiling for this one run. */
   readonly approveDeletes: number | undefined
+  /** Up to so many denied users are also asked for alone, one by one; of more, so many at random. */
+  readonly askedAloneMax: number
   /** 500, the most that Clerk gives. */
   readonly pageSize: number
   /** How long a count may lag before it is believed, ms. */

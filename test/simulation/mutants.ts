@@ -45,7 +45,11 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'not asked alone',
     edits: [
-      ['sync/deletions.ts', 'rows.length > fewDenied && pass.tally.shortfall === 0', 'rows.length > 0'],
+      [
+        'sync/deletions.ts',
+        'const rows = await confirmAlone(pass, proof.denied, take)',
+        'const rows = proof.denied',
+      ],
     ],
   },
   {

@@ -188,6 +188,7 @@ export class Simulation {
         graceMs: options.graceMs,
         maxDeletes: options.maxDeletes,
         approveDeletes: request.approveDeletes,
+        askedAloneMax: 500,
         pageSize: options.pageSize,
         recountDelayMs: 0,
       },

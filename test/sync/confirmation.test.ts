@@ -164,20 +164,29 @@ describe('a filter that leaves a live user out', () => {
     world.sandbox.userIdFilter = new Set([live])
   })
 
-  test('costs no row: asked alone, Clerk has the user', async () => {
+  test('costs no row: asked alone, Clerk has the user, and no other denial counts', async () => {
     world.sandbox.users.update(live, { first_name: 'New' })
     world.sandbox.clock.advance(11 * minuteMs)
     const { report } = await world.sync()
-    expect(report).toMatchObject({ status: 'partial', counts: { deleted: 1, updated: 1 } })
-    expect(report.notes).toContainEqual(expect.stringContaining('leaves users out of its lists'))
-    expect(await world.rows()).toEqual(world.wanted())
+    expect(report).toMatchObject({ status: 'partial', counts: { deleted: 0, pending: 1, updated: 1 } })
+    expect(report.notes).toContainEqual(expect.stringContaining('no row is deleted until they agree'))
+    await expectRows(gone, ...ids)
+    await expectNextPassEqual()
   })
 
   test('costs no row where the counts say that nobody is missing', async () => {
     world.sandbox.faults.add({ endpoint: 'count', kind: 'count-low', times: Infinity })
     const { report } = await world.sync()
-    expect(report).toMatchObject({ status: 'partial', counts: { deleted: 1 } })
-    await expectRows(...ids)
+    expect(report).toMatchObject({ status: 'partial', counts: { deleted: 0 } })
+    await expectRows(gone, ...ids)
+    await expectNextPassEqual()
+  })
+
+  test('is remembered: the rows that stayed are in doubt, and a full pass is due', async () => {
+    await world.sync()
+    const [state] = await world.database.sql`
+      select difference->'doubtful' as doubtful, full_pass_due_at > now() as due from clerk_sync.state`
+    expect(state).toEqual({ doubtful: [gone], due: true })
   })
 
   test.each<FaultKind>([500, 'html', 'object', 'reset', 422])(
@@ -258,7 +267,53 @@ test('an approval does not delete users whom only the list has lost', async () =
   world.sandbox.faults.add({ endpoint: 'list', kind: 'empty-array', times: Infinity })
   world.sandbox.faults.add({ endpoint: 'count', kind: 'count-low', n: 1000, times: Infinity })
   const { report } = await world.sync({ approveDeletes: 40 })
-  expect(report).toMatchObject({ status: 'partial', counts: { deleted: 1 } })
-  await expectRows(...ids)
+  expect(report).toMatchObject({ status: 'partial', counts: { deleted: 0 } })
+  await expectRows(gone, ...ids)
   await expectNextPassEqual()
+})
+
+describe('of more denied users than are asked for one by one', () => {
+  const asksAlone = () =>
+    world.sandbox.requests.filter((each) => each.endpoint === 'user').map((each) => each.path)
+  const many = { maxDeletes: 1000, askedAloneMax: 5 }
+
+  test('a random sample is asked for alone, another one in each run', async () => {
+    for (const id of ids.slice(0, 30)) world.sandbox.users.delete(id)
+    const samples: string[][] = []
+    for (let run = 0; run < 4; run++) {
+      world.sandbox.requests.length = 0
+      const { report } = await world.sync({ ...many, dryRun: run < 3 })
+      expect(report).toMatchObject({ status: 'succeeded', counts: { deleted: 31 } })
+      samples.push(asksAlone().sort())
+      expect(new Set(samples[run]).size).toBe(5)
+    }
+    expect(new Set(samples.map(String)).size).toBeGreaterThan(1)
+  })
+
+  test('one that is found alive keeps every row, where lists and counts leave 600 live users out', async () => {
+    const crowd = await createSettledWorld(upTo(640))
+    try {
+      const hidden = idsInOrder(crowd).slice(-600)
+      crowd.sandbox.faults.add({ endpoint: 'list', kind: 'missing-users', ids: hidden, times: Infinity })
+      crowd.sandbox.faults.add({ endpoint: 'count', kind: 'count-low', n: 600, times: Infinity })
+      const { report, log } = await crowd.sync({ maxDeletes: 5000 })
+      expect(report).toMatchObject({ status: 'partial', counts: { deleted: 0 } })
+      expect((await crowd.rows()).size).toBe(640)
+      expect(log).toContain('user is in no list, but Clerk has it')
+      crowd.sandbox.faults.clear()
+      expect((await crowd.sync()).report).toMatchObject({ status: 'succeeded', counts: { unchanged: 640 } })
+    } finally {
+      await crowd.close()
+    }
+  })
+
+  test('all are asked for alone where Clerk counts users that no page showed', async () => {
+    hideFromPages(live)
+    world.sandbox.userIdFilter = new Set([live])
+    for (const id of ids.slice(-9)) world.sandbox.users.delete(id)
+    const { report } = await world.sync(many)
+    expect(asksAlone()).toHaveLength(11)
+    expect(report).toMatchObject({ status: 'partial', counts: { deleted: 0 } })
+    await expectRows(live)
+  })
 })
