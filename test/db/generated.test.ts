@@ -13,7 +13,14 @@ test('drizzle-kit generate finds nothing to do', async () => {
   onTestFinished(() => rm(folder, { recursive: true, force: true }))
   await cp(join(root, 'drizzle'), folder, { recursive: true })
   const before = await readdir(folder)
-  const settings = ['--dialect', 'postgresql', '--schema', 'src/db/schema.ts', '--out', relative(root, folder)]
+  const settings = [
+    '--dialect',
+    'postgresql',
+    '--schema',
+    'src/db/schema.ts',
+    '--out',
+    relative(root, folder),
+  ]
   const { stdout } = await promisify(execFile)(
     process.execPath,
     [join(root, 'node_modules/drizzle-kit/bin.cjs'), 'generate', ...settings],
