@@ -63,9 +63,12 @@ export interface RunRecord {
   error: object | null
 }
 
+/** A run for a single user writes its line beside the lease: it neither takes the lease nor holds it up. */
+const needsLease = sql`pass <> 'user'`
+
 /**
  * Takes the lease, or says who holds it: nobody if a run has taken care of the tick meanwhile. A silent holder is marked
- * `abandoned` first.
+ * `abandoned` first. A run of pass `user` gets its line whoever holds the lease, and leaves a silent holder alone.
  */
 export async function acquireLease(
   database: Database,
@@ -73,10 +76,11 @@ export async function acquireLease(
   tick?: Tick,
 ): Promise<Lease | { holder: Holder | undefined }> {
   const lease = await transaction(database, async (tx) => {
+    const silent = run.pass === 'user' ? sql`pass = 'user'` : sql`true`
     const abandoned = await query<{ id: number }>(
       tx,
       sql`update clerk_sync.runs set status = 'abandoned', finished_at = now()
-          where status = 'running' and heartbeat_at < now() - ${silentAfter} returning id::float8 as id`,
+          where status = 'running' and heartbeat_at < now() - ${silentAfter} and ${silent} returning id::float8 as id`,
     )
     const [taken] = await query<{ id: number; started_at: number }>(
       tx,
@@ -95,7 +99,7 @@ export async function acquireLease(
     database.db,
     sql`select id::float8 as "runId", host, pass,
           round(extract(epoch from now() - started_at))::float8 as "runningForSeconds"
-        from clerk_sync.runs where status = 'running'`,
+        from clerk_sync.runs where status = 'running' and ${needsLease}`,
   )
   // It may just have ended; to the caller that is the same "not now".
   return { holder }
@@ -146,8 +150,8 @@ export async function forgetOldRuns(executor: Executor): Promise<void> {
 /**
  * A transaction that writes to `users`. `fence` says what for: `shared` if it may insert, `exclusive` if it deletes,
  * `none` if it only updates. Then a deletion sees every earlier insert, and every later insert sees the tombstone.
- * Throws `busy` if the run has lost its lease (`runId` null: a single
- * user's write, which needs none), and `PostgresRefusal` for a fence, a lock or a row that was not to be had.
+ * Throws `busy` if the run is no longer `running` (`runId` null: a webhook's write, which has no run), and
+ * `PostgresRefusal` for a fence, a lock or a row that was not to be had.
  */
 export async function writeTransaction<T>(
   database: Database,
@@ -188,13 +192,29 @@ export function leaseLost(runId: number): SyncError {
   })
 }
 
-/** Deletions of the last hour that the guard counts: of all runs, but not approved ones, and not by webhooks. */
+/**
+ * Adds to what the run has deleted, in the transaction that deletes: whatever becomes of the run, the guard counts these
+ * rows. Throws `busy` if the run is no longer `running`.
+ */
+export async function countDeletions(tx: Executor, runId: number, deleted: number): Promise<void> {
+  const rows = await query(
+    tx,
+    sql`update clerk_sync.runs set deleted = deleted + ${deleted}::integer, deleted_at = clock_timestamp()
+        where id = ${runId} and status = 'running' returning id`,
+  )
+  if (rows.length === 0) throw leaseLost(runId)
+}
+
+/**
+ * How many rows the runs have deleted within an hour, approved ones left out: what the guard counts. A run that has
+ * deleted within the hour counts whole. Tombstones would not do: a user who comes back takes theirs away.
+ */
 export async function countRecentDeletions(executor: Executor, shape: Shape): Promise<number> {
-  if (!shape.ownTables.has('tombstones') || !shape.ownTables.has('runs')) return 0
+  if (!shape.ownColumns.has('runs.deleted')) return 0
   const [row] = await query<{ count: number }>(
     executor,
-    sql`select count(*)::float8 as count from clerk_sync.tombstones t join clerk_sync.runs r on r.id = t.run_id
-        where t.deleted_at > now() - interval '1 hour' and r.approve_deletes is null`,
+    sql`select coalesce(sum(deleted), 0)::float8 as count from clerk_sync.runs
+        where deleted_at > now() - interval '1 hour' and approve_deletes is null`,
   )
   return row?.count ?? 0
 }
@@ -248,9 +268,9 @@ export async function hasRun(executor: Executor, tick: Tick): Promise<boolean> {
   return row?.found === true
 }
 
-/** Whether a run that has not fallen silent is under way. */
+/** Whether a run that has not fallen silent holds the lease. */
 export async function isLeaseHeld(executor: Executor): Promise<boolean> {
-  const rows = await query(executor, sql`select from clerk_sync.runs where ${isAlive}`)
+  const rows = await query(executor, sql`select from clerk_sync.runs where ${isAlive} and ${needsLease}`)
   return rows.length > 0
 }
 

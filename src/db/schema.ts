@@ -92,7 +92,10 @@ export const firstSeen = clerkSync.table('first_seen', {
   firstSeenAt: postgresTime('first_seen_at').notNull().defaultNow(),
 })
 
-/** The lease and the history in one: the running row is the lease, at most one at a time. Kept 30 days. */
+/**
+ * The lease and the history in one: the running row is the lease, at most one at a time. A run for a single user (pass
+ * `user`) has its row too and needs no lease. Kept 30 days.
+ */
 export const runs = clerkSync.table(
   'runs',
   {
@@ -122,7 +125,9 @@ export const runs = clerkSync.table(
     error: jsonb('error'),
   },
   (table) => [
-    uniqueIndex('runs_one_running').on(table.status).where(sql`${table.status} = 'running'`),
+    uniqueIndex('runs_one_running')
+      .on(table.status)
+      .where(sql`${table.status} = 'running' and ${table.pass} <> 'user'`),
     index('runs_started_at_idx').on(table.startedAt),
   ],
 )

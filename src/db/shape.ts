@@ -12,6 +12,8 @@ export interface Shape {
   readonly unfillableColumns: readonly string[]
   /** The tables in the schema `clerk_sync`. */
   readonly ownTables: ReadonlySet<string>
+  /** Their columns, as `table.column`: a dry run may meet the tables of an older version. */
+  readonly ownColumns: ReadonlySet<string>
 }
 
 /** The columns of `users` that a table must have to be adopted: what a webhook tutorial leaves behind. */
@@ -33,10 +35,11 @@ export async function readShape(executor: Executor): Promise<Shape> {
         from pg_attribute a
         where a.attrelid = to_regclass('users') and a.attnum > 0 and not a.attisdropped`,
   )
-  const tables = await query<{ name: string }>(
+  const ownColumns = await query<{ table: string; name: string }>(
     executor,
-    sql`select c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
-        where n.nspname = 'clerk_sync' and c.relkind in ('r', 'p')`,
+    sql`select c.relname as table, a.attname as name
+        from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid
+        where n.nspname = 'clerk_sync' and c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped`,
   )
   const userColumns = columns.length > 0 ? new Set(columns.map((column) => column.name)) : undefined
   const missing = adoptableColumns.filter((name) => userColumns !== undefined && !userColumns.has(name))
@@ -50,6 +53,7 @@ export async function readShape(executor: Executor): Promise<Shape> {
     unfillableColumns: columns
       .filter((column) => column.must_be_given && !writtenColumns.has(column.name))
       .map((column) => column.name),
-    ownTables: new Set(tables.map((table) => table.name)),
+    ownTables: new Set(ownColumns.map((column) => column.table)),
+    ownColumns: new Set(ownColumns.map((column) => `${column.table}.${column.name}`)),
   }
 }

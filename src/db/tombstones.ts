@@ -2,6 +2,7 @@
 // putting a user back. The caller's transaction holds the fence.
 import { sql } from 'drizzle-orm'
 import { arrayParameter, type Executor, query } from './database.ts'
+import { countDeletions } from './ledger.ts'
 import type { Shape } from './shape.ts'
 import { epochMs, moment } from './times.ts'
 
@@ -22,8 +23,8 @@ export async function readTombstones(
 }
 
 /**
- * Deletes rows that still have the version they were judged by, and leaves tombstones. Gives the ids deleted. The
- * caller's transaction holds the fence alone. `runId` is null for a webhook.
+ * Deletes rows that still have the version they were judged by, leaves tombstones, and counts the rows in the run's
+ * line. Returns the ids deleted. The caller's transaction holds the fence alone. Throws as `countDeletions` does.
  */
 export async function deleteUsers(
   tx: Executor,
@@ -53,6 +54,8 @@ export async function deleteUsers(
         on conflict (clerk_id) do update set deleted_at = excluded.deleted_at, run_id = excluded.run_id
         returning clerk_id`,
   )
+  // Last: until the commit this locks the run's line, which the heartbeats move.
+  if (runId !== null && deleted.length > 0) await countDeletions(tx, runId, deleted.length)
   return deleted.map((row) => row.clerk_id)
 }
 

@@ -1,5 +1,4 @@
-// `--user`: one user through the same plan, without lease and guard; grace and policy hold. The row goes when two
-// endpoints both deny the user.
+// `--user`: one user through the same plan, without the lease. The row goes when two endpoints both deny the user.
 import { readRows } from '../db/users.ts'
 import { applyUsers } from './apply.ts'
 import { deleteBatch } from './deletions.ts'

@@ -56,7 +56,7 @@ export interface Pass {
   readonly options: PassOptions
   /** True if nothing may be written. */
   readonly dryRun: boolean
-  /** The run that holds the lease; null in a dry run and for a single user, which need none. */
+  /** The run that writes; null in a dry run. A single user's has its line too, without the lease. */
   readonly runId: number | null
   /** Tombstones left after this moment block (Postgres's clock, ms): the run's start less the grace. */
   readonly youngSince: number

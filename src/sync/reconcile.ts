@@ -64,7 +64,7 @@ export async function reconcile(request: RunRequest, parts: RunParts): Promise<R
   const run: Run = {
     instanceId: null,
     lease: undefined,
-    pass: request.pass ?? 'full',
+    pass: request.userId === undefined ? (request.pass ?? 'full') : 'user',
     tally: new Tally(),
     progress: undefined,
   }
@@ -109,6 +109,7 @@ export function logOutcome(log: Log, { report, error }: RunOutcome): void {
 /** What has been settled so far, for a report that is true wherever the run ends. */
 interface Run {
   instanceId: string | null
+  /** Its line in the ledger, which is the lease unless it is about a single user. */
   lease: Lease | undefined
   /** What is being done, also after a step up. */
   pass: Report['pass']
@@ -132,12 +133,7 @@ async function execute(request: RunRequest, parts: RunParts, run: Run): Promise<
     return
   }
   const shape = await migrateTable(database, log)
-  if (request.userId !== undefined) {
-    await bindTable(database, instance)
-    const now = await readClock(database.db)
-    await runPass(request, parts, run, shape, { runId: null, startedAt: now })
-    return
-  }
+  // A single user's run gets its line at once, whoever holds the lease: the guard counts what it deletes.
   const lease = await takeLease(
     database,
     {

@@ -5,7 +5,7 @@ import type { Counts, Rejection, Tally } from './pass.ts'
 export type Status = 'succeeded' | 'partial' | 'withheld' | 'refused' | 'skipped' | 'failed' | 'aborted'
 
 export interface Report {
-  /** Null where no run was recorded: a dry run, or a refusal before it. */
+  /** Null where no run was recorded: a dry run, or a refusal before it. A single user's run is recorded too. */
   readonly runId: number | null
   /** What was done, also after a step up. */
   readonly pass: 'full' | 'incremental' | 'user'

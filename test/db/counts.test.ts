@@ -75,7 +75,7 @@ describe('a deletion that Clerk reports', () => {
     ])
   })
 
-  test('renews the tombstone, and takes it off the guard’s account', async () => {
+  test('renews the tombstone, and makes it Clerk’s own word instead of a run’s', async () => {
     await testDatabase.sql`
       insert into clerk_sync.tombstones (clerk_id, deleted_at, run_id) values ('user_a', '2020-01-01', 7)`
     expect(await deleteUser(database.db, 'user_a')).toBe(false)

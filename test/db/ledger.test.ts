@@ -2,10 +2,12 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type Database, openDatabase } from '../../src/db/database.ts'
 import {
   acquireLease,
+  countDeletions,
   countRecentDeletions,
   finishRun,
   forgetOldRuns,
   heartbeat,
+  isLeaseHeld,
   type Lease,
   type NewRun,
   type RunRecord,
@@ -134,6 +136,40 @@ describe('the lease', () => {
     expect(await finishRun(database.db, first.runId, ended)).toBe(false)
   })
 
+  test('is no matter of a run about one user: that takes it from nobody, holds nobody up, and is not the holder', async () => {
+    const user = async () => {
+      const taken = await acquireLease(database, { ...run('there'), pass: 'user' })
+      if ('holder' in taken) throw new Error('a run about one user was held up')
+      return taken
+    }
+    const [one, another] = [await user(), await user()]
+    expect(await isLeaseHeld(database.db)).toBe(false)
+    const full = await take()
+    await silence(full.runId, 31)
+    expect((await user()).abandoned).toEqual([])
+    await silence(full.runId, -31)
+    expect(await isLeaseHeld(database.db)).toBe(true)
+    expect(await acquireLease(database, run('elsewhere'))).toMatchObject({ holder: { runId: full.runId } })
+    expect(await finishRun(database.db, one.runId, { ...ended, pass: 'user' })).toBe(true)
+    expect(await heartbeat(database.db, another.runId)).toBe(true)
+  })
+
+  test('is not needed to mark a crashed run about one user: the next run of either kind does it', async () => {
+    const crashed = async () => {
+      const taken = await acquireLease(database, { ...run('there'), pass: 'user' })
+      if ('holder' in taken) throw new Error('a run about one user was held up')
+      await silence(taken.runId, 31)
+      return taken.runId
+    }
+    const first = await crashed()
+    const second = await acquireLease(database, { ...run('here'), pass: 'user' })
+    expect(second).toMatchObject({ abandoned: [first] })
+    const third = await crashed()
+    expect((await take()).abandoned).toEqual([third])
+    const lost = writeTransaction(database, { runId: third, fence: 'none' }, async () => {})
+    await expect(lost).rejects.toMatchObject({ kind: 'busy', facts: { lost: 'lease' } })
+  })
+
   test('is looked at without a row lock: a write neither waits for a heartbeat nor holds one up', async () => {
     const lease = await take()
     const beating = testDatabase.connect()
@@ -186,16 +222,28 @@ describe('the history', () => {
     expect((await statuses()).map((row) => row.id)).toEqual(ids.slice(3))
   })
 
-  test('counts the deletions of the last hour, but not a webhook’s, an approved run’s or an unknown run’s', async () => {
-    const plain = await take()
-    await finishRun(database.db, plain.runId, ended)
-    const approved = await acquireLease(database, { ...run('here'), approveDeletes: 5 })
-    if ('holder' in approved) throw new Error('the lease is held')
-    await testDatabase.sql`insert into clerk_sync.tombstones (clerk_id, deleted_at, run_id) values
-      ('user_1', now() - interval '59 minutes', ${plain.runId}), ('user_2', now() - interval '61 minutes', ${plain.runId}),
-      ('user_3', now(), ${plain.runId}), ('user_4', now(), ${approved.runId}), ('user_5', now(), null),
-      ('user_6', now(), 999999999)`
-    expect(await countRecentDeletions(database.db, await readShape(database.db))).toBe(2)
+  test('counts what runs have deleted within an hour, one under way and one about one user included, but no approved one', async () => {
+    const delete_ = async (of: Partial<NewRun>, deleted: number, minutesAgo: number, ends = true) => {
+      const taken = await acquireLease(database, { ...run('here'), ...of })
+      if ('holder' in taken) throw new Error('the lease is held')
+      await countDeletions(database.db, taken.runId, deleted)
+      await testDatabase.sql`update clerk_sync.runs set deleted_at = now() - ${minutesAgo} * interval '1 minute'
+        where id = ${taken.runId}`
+      if (ends) await finishRun(database.db, taken.runId, { ...ended, ...of })
+    }
+    const count = async () => countRecentDeletions(database.db, await readShape(database.db))
+    expect(await count()).toBe(0)
+    await delete_({}, 1, 61)
+    expect(await count()).toBe(0)
+    await delete_({}, 2, 59)
+    await delete_({ approveDeletes: 5 }, 4, 0)
+    await delete_({ pass: 'user' }, 8, 0)
+    await delete_({}, 16, 0, false)
+    expect(await count()).toBe(26)
+    // Tombstones say nothing: a webhook leaves them too, and a user who comes back takes theirs away.
+    await testDatabase.sql`insert into clerk_sync.tombstones (clerk_id, run_id)
+      select 'user_' || id, id from clerk_sync.runs`
+    expect(await count()).toBe(26)
   })
 })
 

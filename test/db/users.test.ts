@@ -65,6 +65,16 @@ const refresh = (...writes: Write[]) => writeTransaction(database, plain, (tx) =
 const remove = (clerkId: string, clerkUpdatedAt: number | null = version) =>
   writeTransaction(database, exclusive, (tx) => deleteUsers(tx, [{ clerkId, clerkUpdatedAt }], null))
 
+/** The line of a run under way. */
+const beginRun = async () => {
+  await testDatabase.sql`delete from clerk_sync.runs`
+  const [run] = await testDatabase.sql<{ id: number }[]>`
+    insert into clerk_sync.runs (pass, trigger, status, host) values ('full', 'cli', 'running', 'here')
+    returning id::int`
+  if (run === undefined) throw new Error('the insert returned no row')
+  return run.id
+}
+
 /** Everything of a row that a write could have touched, and the transaction that wrote it. */
 const look = async (clerkId: string) => {
   const [row] = await testDatabase.sql`
@@ -518,12 +528,51 @@ describe('a deletion', () => {
     await insert(write('user_a'))
     await testDatabase.sql`insert into clerk_sync.tombstones (clerk_id, deleted_at, run_id)
       values ('user_a', '2020-01-01', 3)`
+    const runId = await beginRun()
     await writeTransaction(database, exclusive, (tx) =>
-      deleteUsers(tx, [{ clerkId: 'user_a', clerkUpdatedAt: version }], 7),
+      deleteUsers(tx, [{ clerkId: 'user_a', clerkUpdatedAt: version }], runId),
     )
     const [tombstone] = await testDatabase.sql`
       select run_id::int, deleted_at > now() - interval '1 minute' as is_new from clerk_sync.tombstones`
-    expect(tombstone).toEqual({ run_id: 7, is_new: true })
+    expect(tombstone).toEqual({ run_id: runId, is_new: true })
+  })
+
+  test('counts in the run’s own line what it has deleted, and when, one batch after the other', async () => {
+    await insert(write('user_a'), write('user_b'), write('user_c'), write('user_d'))
+    const runId = await beginRun()
+    const deleted = (...ids: string[]) =>
+      writeTransaction(database, exclusive, (tx) =>
+        deleteUsers(
+          tx,
+          ids.map((clerkId) => ({ clerkId, clerkUpdatedAt: version })),
+          runId,
+        ),
+      )
+    const line = async () => {
+      const [row] = await testDatabase.sql`
+        select deleted, deleted_at > now() - interval '1 minute' as is_new from clerk_sync.runs where id = ${runId}`
+      return row
+    }
+    await deleted('user_nobody')
+    expect(await line()).toEqual({ deleted: 0, is_new: null })
+    await deleted('user_a', 'user_b', 'user_nobody')
+    await testDatabase.sql`update clerk_sync.runs set deleted_at = '2020-01-01' where deleted = 2`
+    await deleted('user_c')
+    expect(await line()).toEqual({ deleted: 3, is_new: true })
+    await remove('user_d')
+    expect(await line()).toEqual({ deleted: 3, is_new: true })
+  })
+
+  test('is undone where the run has lost its lease before the rows could be counted', async () => {
+    await insert(write('user_a'))
+    const runId = await beginRun()
+    const deleted = writeTransaction(database, exclusive, async (tx) => {
+      await testDatabase.sql`update clerk_sync.runs set status = 'abandoned' where id = ${runId}`
+      return deleteUsers(tx, [{ clerkId: 'user_a', clerkUpdatedAt: version }], runId)
+    })
+    await expect(deleted).rejects.toMatchObject({ kind: 'busy', facts: { lost: 'lease' } })
+    expect(await idsIn('users')).toEqual(['user_a'])
+    expect(await idsIn('clerk_sync.tombstones')).toEqual([])
   })
 
   test('of a list deletes those that fit, each by its own version', async () => {

@@ -25,8 +25,24 @@ const runs = faultsIn(
     ['an approval is forgotten', '${run.approveDeletes}::integer', 'null::integer'],
     [
       'the holder may be a run that has ended',
-      "from clerk_sync.runs where status = 'running'`,\n  )\n  // It",
-      'from clerk_sync.runs order by id`,\n  )\n  // It',
+      "from clerk_sync.runs where status = 'running' and ${needsLease}`,\n  )\n  // It",
+      'from clerk_sync.runs where ${needsLease} order by id`,\n  )\n  // It',
+    ],
+    [
+      'the holder may be a run about one user',
+      "where status = 'running' and ${needsLease}`,\n  )\n  // It",
+      "where status = 'running' order by id`,\n  )\n  // It",
+    ],
+    ['a run about one user holds the lease', '${isAlive} and ${needsLease}`', '${isAlive}`'],
+    [
+      'a run about one user ends a silent holder',
+      "run.pass === 'user' ? sql`pass = 'user'` : sql`true`",
+      'sql`true`',
+    ],
+    [
+      'a crashed run about one user runs for ever',
+      "run.pass === 'user' ? sql`pass = 'user'` : sql`true`",
+      "sql`pass <> 'user'`",
     ],
     ['a heartbeat does not move', 'set heartbeat_at = now() where', 'set heartbeat_at = heartbeat_at where'],
     [
@@ -90,13 +106,9 @@ const runs = faultsIn(
     ],
     ['the guard’s hour has 58 minutes', "interval '1 hour'", "interval '58 minutes'"],
     ['the guard’s hour has 62 minutes', "interval '1 hour'", "interval '62 minutes'"],
-    [
-      'a webhook’s deletion counts',
-      'tombstones t join clerk_sync.runs r',
-      'tombstones t left join clerk_sync.runs r',
-    ],
-    ['an approved deletion counts', ' and r.approve_deletes is null', ''],
-    ['only approved deletions count', 'r.approve_deletes is null', 'r.approve_deletes is not null'],
+    ['an approved deletion counts', ' and approve_deletes is null', ''],
+    ['only approved deletions count', 'approve_deletes is null', 'approve_deletes is not null'],
+    ['the guard counts runs, not rows', 'coalesce(sum(deleted), 0)', 'count(nullif(deleted, 0))'],
     ['the history begins with the oldest', 'order by id desc limit', 'order by id limit'],
     ['the history has no limit', ' limit ${limit}`', '`'],
   ],
@@ -219,6 +231,29 @@ const fence = faultsIn(
   ],
 )
 
+const deleted = faultsIn(
+  'db/ledger.ts',
+  ['test/db/users.test.ts'],
+  [
+    [
+      'only a run’s last deletions count',
+      'deleted = deleted + ${deleted}::integer',
+      'deleted = ${deleted}::integer',
+    ],
+    ['deletions are never recent', ', deleted_at = clock_timestamp()\n', '\n'],
+    [
+      'a run that lost its lease deletes after all',
+      "where id = ${runId} and status = 'running' returning id`,\n  )\n  if (rows",
+      'where id = ${runId} returning id`,\n  )\n  if (rows',
+    ],
+    [
+      'what cannot be counted is deleted',
+      'if (rows.length === 0) throw leaseLost(runId)\n}\n\n/**\n * How',
+      '}\n\n/**\n * How',
+    ],
+  ],
+)
+
 const keeping = faultsIn(
   'sync/lease.ts',
   ['test/sync/lease.test.ts'],
@@ -239,4 +274,4 @@ const keeping = faultsIn(
   ],
 )
 
-export const leaseFaults = [...runs, ...ticks, ...fence, ...keeping]
+export const leaseFaults = [...runs, ...ticks, ...fence, ...deleted, ...keeping]

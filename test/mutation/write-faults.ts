@@ -108,6 +108,7 @@ const deletions = faultsIn(
     ],
     ['a newer version is deleted', "${epochMs('clerk_updated_at')} is not distinct from j.version", 'true'],
     ['a deletion locks rows in any order', 'order by u.clerk_id for update of u', 'for update of u'],
+    ['a deletion is not counted', 'if (runId !== null && deleted.length > 0) await', 'if (false) await'],
     ['a deletion locks nothing first', ' for update of u', ''],
     [
       'a deletion’s locks are not a step of their own',
@@ -169,7 +170,7 @@ const deliveries = faultsIn(
       'clock_timestamp())\n        on conflict (clerk_id) do update set run_id = excluded.run_id',
     ],
     [
-      'a webhook’s tombstone stays on the guard’s account',
+      'a tombstone that a webhook renews stays a run’s',
       'clock_timestamp())\n        on conflict (clerk_id) do update set deleted_at = excluded.deleted_at, run_id = excluded.run_id',
       'clock_timestamp())\n        on conflict (clerk_id) do update set deleted_at = excluded.deleted_at',
     ],

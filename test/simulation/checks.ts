@@ -41,7 +41,7 @@ export class Checks {
       hasWritten = true
       this.deleted(witness, row, after, now)
     }
-    if (hasWritten && witness.kind !== 'webhook' && witness.kind !== 'user' && !witness.hadLease) {
+    if (hasWritten && witness.kind !== 'webhook' && !witness.hadLease) {
       throw new Violation(`${witness.name} wrote after it had lost its lease`)
     }
     for (const [id, tombstone] of after.tombstones) {
@@ -140,7 +140,6 @@ export class Checks {
   }
 
   private requireGuard(witness: Witness, now: number): void {
-    if (witness.kind === 'user') return
     if (witness.approveDeletes !== undefined) {
       if (witness.counts.deleted > witness.approveDeletes) {
         throw new Violation(`${witness.name} deleted more than was approved`)
@@ -150,7 +149,6 @@ export class Checks {
     const recent = this.deletions.filter(
       (each) =>
         each.at > now - hourMs &&
-        each.witness.kind !== 'user' &&
         each.witness.approveDeletes === undefined &&
         !this.toldByWebhook.has(each.id),
     )

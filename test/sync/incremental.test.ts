@@ -167,15 +167,35 @@ describe('an incremental pass', () => {
 })
 
 describe('one user', () => {
-  test('is created, updated and deleted alone, without a run of its own', async () => {
+  const lines = () =>
+    world.database
+      .sql`select pass, status, deleted, counts ->> 'deleted' as reported from clerk_sync.runs order by id`
+
+  test('has a line in the ledger, with what was deleted, while another run holds the lease; a dry run has none', async () => {
+    await settledWorld(20)
+    const [gone] = world.sandbox.users.all()
+    const one = { pass: 'user', userId: gone?.id ?? '' } as const
+    world.sandbox.users.delete(one.userId)
+    expect((await world.sync({ ...one, dryRun: true })).report).toMatchObject({ runId: null })
+    await world.database.sql`truncate clerk_sync.runs restart identity`
+    await world.database.sql`insert into clerk_sync.runs (pass, trigger, status, host)
+      values ('full', 'cli', 'running', 'another')`
+    expect((await world.sync(one)).report).toMatchObject({
+      runId: 2,
+      status: 'succeeded',
+      counts: { deleted: 1 },
+    })
+    expect(await lines()).toEqual([
+      { pass: 'full', status: 'running', deleted: 0, reported: null },
+      { pass: 'user', status: 'succeeded', deleted: 1, reported: '1' },
+    ])
+  })
+
+  test('is created, updated and deleted alone', async () => {
     await settledWorld(20)
     const fresh = world.sandbox.users.create()
     const one = { pass: 'user', userId: fresh.id } as const
-    expect((await world.sync(one)).report).toMatchObject({
-      runId: null,
-      pass: 'user',
-      counts: { created: 1 },
-    })
+    expect((await world.sync(one)).report).toMatchObject({ pass: 'user', counts: { created: 1 } })
     world.sandbox.users.update(fresh.id, { first_name: 'Ada' })
     expect((await world.sync(one)).report).toMatchObject({ counts: { updated: 1 } })
     world.sandbox.users.delete(fresh.id)

@@ -24,8 +24,12 @@ const tombstones = async () => (await world.database.sql`select from clerk_sync.
 const approvalIn = (notes: readonly string[]) =>
   notes.flatMap((note) => /npm run sync -- --approve-deletes (\d+)/.exec(note)?.slice(1) ?? []).map(Number)
 /** An hour passes: on Postgres's clock, so what it has stamped moves back. */
-const passAnHour = () =>
-  world.database.sql`update clerk_sync.tombstones set deleted_at = deleted_at - interval '61 minutes'`
+const passAnHour = async () => {
+  for (const table of ['tombstones', 'runs']) {
+    await world.database.sql`
+      update ${world.database.sql(`clerk_sync.${table}`)} set deleted_at = deleted_at - interval '61 minutes'`
+  }
+}
 
 describe('with 40 % of the users gone', () => {
   test('no row goes, everything else is applied, and the note’s command finishes the job', async () => {
