@@ -99,19 +99,6 @@ describe('README', () => {
     const named = [...map.matchAll(/[\w-]+(?:\.ts|\/)(?= |,|\)|$)/gm)].map(([name]) => name)
     for (const name of named) expect([name, isThere(name)]).toEqual([name, true])
   })
-
-  it('leads nowhere that is not there', () => {
-    const headings = [...readme.matchAll(/^#+ (.+)$/gm)].map(([, text = '']) =>
-      text.toLowerCase().replaceAll(' ', '-'),
-    )
-    const links = [...readme.matchAll(/\]\(#([^)]+)\)/g)].map(([, link]) => link)
-    expect(headings).toEqual(expect.arrayContaining(links))
-    const paths = inCode(readme.replaceAll(/^ *```.*?^ *```$/gms, '')).filter((code) =>
-      /^(src|drizzle|test|\.ci)\/[\w./-]*$/.test(code),
-    )
-    expect(paths.length).toBeGreaterThan(2)
-    for (const path of paths) expect([path, existsSync(resolve(root, path))]).toEqual([path, true])
-  })
 })
 
 const isThere = (name: string) => existsSync(resolve(root, name)) || existsSync(resolve(root, 'src', name))
