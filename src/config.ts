@@ -175,42 +175,9 @@ export function readEnvironment(directory: string, env: NodeJS.ProcessEnv): Reco
   return values
 }
 
-const valueFlags = ['user', 'approve-deletes', 'accept-instance']
-const switches = [
-  'incremental',
-  'dry-run',
-  'show-values',
-  'detailed-exitcode',
-  'json',
-  'skip-if-running',
-  'help',
-]
-
-/**
- * The flags, as `--dry-run` or `--user=user_1`, that npm kept for itself because the `--` before them was forgotten.
- * It leaves them in the environment: `--dry-run` as `npm_config_dry_run=true`, `--user x` as `npm_config_user=true`
- * (and `x` as an argument), `--user=x` with the value. Empty where npm did not start this process.
- */
-export function swallowedFlags(env: NodeJS.ProcessEnv = process.env): string[] {
-  if (env.npm_lifecycle_event === undefined) return []
-  const left = new Map<string, string>()
-  for (const [name, value = ''] of Object.entries(env)) {
-    // Without the separators, since `--dryrun` is swallowed just as silently.
-    if (name.startsWith('npm_config_')) left.set(name.slice('npm_config_'.length).replaceAll('_', ''), value)
-  }
-  const found: string[] = []
-  for (const flag of [...valueFlags, ...switches]) {
-    const value = left.get(flag.replaceAll('-', ''))
-    if (value === undefined) continue
-    if (switches.includes(flag)) {
-      // `--no-json` leaves it empty, and asks for nothing that a run without flags would not do.
-      if (value !== '' && value !== 'false') found.push(`--${flag}`)
-    } else if (!(flag === 'user' && /^(\d+|root)$/.test(value))) {
-      // An old .npmrc may say as whom to install (`user=0`). Empty is `--user=$ID` with nothing in ID: a full pass.
-      found.push(/^\w+$/.test(value) && value !== 'true' ? `--${flag}=${value}` : `--${flag}`)
-    }
-  }
-  return found
+/** The environment itself, for what npm left in it. Settings are read by `loadConfig` and its kin. */
+export function environment(): NodeJS.ProcessEnv {
+  return process.env
 }
 
 /** What is set among the variables we know. */

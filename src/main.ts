@@ -1,14 +1,16 @@
 #!/usr/bin/env node
 // The command line: which commands and flags there are, and which exit code each failure gets.
-import { Command, InvalidArgumentError, Option } from 'commander'
+import { readFileSync } from 'node:fs'
+import { InvalidArgumentError, Option } from 'commander'
 import { isClerkUserId } from './clerk/user.ts'
+import { createProgram, refuseSwallowedFlags } from './cli/command-line.ts'
 import { createOutput } from './cli/output.ts'
 import { refuse } from './cli/refusal.ts'
 import { statusCommand } from './cli/status.ts'
 import { type SyncFlags, syncCommand } from './cli/sync.ts'
 import { openTarget } from './cli/target.ts'
 import { workerCommand } from './cli/worker.ts'
-import { loadConfig, loadDatabase, swallowedFlags } from './config.ts'
+import { loadConfig, loadDatabase } from './config.ts'
 import { migrate } from './db/migrate.ts'
 import { SyncError } from './errors.ts'
 
@@ -23,10 +25,14 @@ Exit codes:
   75   try again later: another run holds the lease, or Clerk or Postgres stayed unreachable
   130  SIGINT                143  SIGTERM, after a clean stop`
 
-const program = new Command('clerk-sync')
+// Beside the sources and beside the compiled build.
+const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
+  version: string
+}
+
+const program = createProgram('clerk-sync')
   .description('Keeps a Postgres users table equal to a Clerk instance.')
-  .exitOverride()
-  .configureOutput({ writeErr: (text) => process.stderr.write(text) })
+  .version(manifest.version, '--version', 'print the version')
 
 program
   .command('sync')
@@ -127,19 +133,8 @@ function wrongUsage(message: string): SyncError {
   return new SyncError('usage', message, { hint: '`npm run sync -- --help` shows the flags.' })
 }
 
-/** `npm run sync --dry-run` would be a real run: npm keeps the flag for itself. */
-function refuseSwallowedFlags(): void {
-  const flags = swallowedFlags()
-  if (flags.length === 0) return
-  // A value that stood behind its flag is still among the arguments.
-  const [command = 'sync', ...values] = process.argv.slice(2)
-  throw new SyncError('usage', `npm kept ${flags.join(', ')} for itself; nothing was done`, {
-    hint: `Put -- before the flags: npm run ${command} -- ${[...flags, ...values].join(' ')}`,
-  })
-}
-
 try {
-  refuseSwallowedFlags()
+  refuseSwallowedFlags(program, process.argv.slice(3))
   await program.parseAsync()
 } catch (error) {
   process.exitCode = refuse(error, process.argv.slice(2))

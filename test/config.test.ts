@@ -5,15 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import postgres from 'postgres'
-import { afterEach, beforeEach, describe, expect, it, test } from 'vitest'
-import {
-  loadConfig,
-  loadDatabase,
-  loadTunnel,
-  readEnvironment,
-  swallowedFlags,
-  variables,
-} from '../src/config.ts'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { loadConfig, loadDatabase, loadTunnel, readEnvironment, variables } from '../src/config.ts'
 import { SyncError } from '../src/errors.ts'
 
 const key = 'sk_test_Zx81kQpLw0VbNnM3rTy6UeHa'
@@ -536,53 +529,6 @@ describe('loadTunnel', () => {
     )
     expect(() => loadTunnel({ PORT: 'x' }, directory)).toThrow(/PORT: /)
     expect(() => loadTunnel({}, directory)).toThrow(/NGROK_AUTHTOKEN: is not set/)
-  })
-})
-
-describe('swallowedFlags', () => {
-  // What npm 11.19 sets for any script, and what a user's .npmrc adds.
-  const npm = {
-    npm_lifecycle_event: 'sync',
-    npm_lifecycle_script: 'x',
-    npm_command: 'run',
-    npm_config_allow_scripts: '',
-    npm_config_cache: '/root/.npm',
-    npm_config_global_prefix: '/usr',
-    npm_config_globalconfig: '/usr/etc/npmrc',
-    npm_config_init_module: '/root/.npm-init.js',
-    npm_config_local_prefix: '/app',
-    npm_config_loglevel: 'silent',
-    npm_config_node_gyp: '/x',
-    npm_config_noproxy: '',
-    npm_config_npm_version: '11.19.1',
-    npm_config_prefix: '/usr',
-    npm_config_user: '0',
-    npm_config_user_agent: 'npm/11.19.1 node/v20.20.2 linux x64 workspaces/false',
-    npm_config_userconfig: '/root/.npmrc',
-    npm_config_yes: '',
-  }
-
-  test.each([
-    ['nothing', {}, []],
-    ['--dry-run', { npm_config_dry_run: 'true' }, ['--dry-run']],
-    ['--dryrun', { npm_config_dryrun: 'true' }, ['--dry-run']],
-    ['--user user_1', { npm_config_user: 'true' }, ['--user']],
-    ['--user=user_1', { npm_config_user: 'user_1' }, ['--user=user_1']],
-    ['--user= with nothing', { npm_config_user: '' }, ['--user']],
-    ['--approve-deletes 5', { npm_config_approve_deletes: 'true' }, ['--approve-deletes']],
-    ['--approve-deletes=5', { npm_config_approve_deletes: '5' }, ['--approve-deletes=5']],
-    ['--no-json', { npm_config_json: '' }, []],
-    [
-      'several',
-      { npm_config_incremental: 'true', npm_config_skip_if_running: 'true' },
-      ['--incremental', '--skip-if-running'],
-    ],
-  ])('finds %s', (_case, left, flags) => {
-    expect(swallowedFlags({ ...npm, ...left })).toEqual(flags)
-  })
-
-  it('finds nothing where npm did not start the process', () => {
-    expect(swallowedFlags({ npm_config_dry_run: 'true' })).toEqual([])
   })
 })
 

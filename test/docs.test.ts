@@ -87,6 +87,12 @@ describe('README', () => {
     expect(table('flag of `npm run sync --`').map(([flag]) => flag)).toEqual(flags)
   })
 
+  it('pipes no --json through npm without --silent, since npm prints lines of its own', () => {
+    const commands = [...readme.matchAll(/npm run [^`\n]*--json/g)].map(([command]) => command)
+    expect(commands.length).toBeGreaterThan(1)
+    for (const command of commands) expect(command).toMatch(/^npm run --silent /)
+  })
+
   it('shows every exit code', () => {
     const shown = table('exit').flatMap(([codes = '']) => codes.split(', ').map(Number))
     expect(shown.sort()).toEqual([...Object.values(exitCodes), 130, 143].sort())

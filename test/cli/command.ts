@@ -55,7 +55,7 @@ export async function createProject(): Promise<Project> {
   // An embedded Postgres runs as another user if the tests run as root.
   await chmod(directory, 0o755)
   await link(directory, ['src', 'test', 'drizzle', 'node_modules', 'tsconfig.json'])
-  await copyFile(join(repository, 'package.json'), join(directory, 'package.json'))
+  for (const file of ['package.json', '.npmrc']) await copyFile(join(repository, file), join(directory, file))
   const running = new Set<ChildProcess>()
   const output: string[] = []
   return {

@@ -1,6 +1,7 @@
 // `npm run kills -- --kills 100 [--outages N] [--seed N]`: so many processes killed and so many outages of Postgres, on a
 // Postgres of its own. Exit 1 if something happened that must not; the last line repeats it.
 import { parseArgs } from 'node:util'
+import { refuseSwallowed } from '../support/npm.ts'
 import { runKills } from './kills.ts'
 import { runOutages } from './outages.ts'
 import { describeKills, describeOutages } from './report.ts'
@@ -24,10 +25,10 @@ interface Flags {
 /** What was asked for; a text is what is wrong with it. */
 function readFlags(): Flags | 'help' | string {
   const text = { type: 'string' } as const
+  const options = { kills: text, outages: text, seed: text, help: { type: 'boolean' } } as const
   try {
-    const { values } = parseArgs({
-      options: { kills: text, outages: text, seed: text, help: { type: 'boolean' } },
-    })
+    refuseSwallowed(options)
+    const { values } = parseArgs({ options })
     if (values.help) return 'help'
     const kills = Number(values.kills ?? 100)
     const flags = {

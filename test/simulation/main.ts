@@ -6,6 +6,7 @@ import { availableParallelism } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import postgres from 'postgres'
+import { refuseSwallowed } from '../support/npm.ts'
 import { startServer } from '../support/server.ts'
 import { openSimulatedPostgres } from './postgres.ts'
 import { describeFailure } from './report.ts'
@@ -64,10 +65,10 @@ interface Flags {
 function readFlags(): Flags | 'help' | string {
   const text = { type: 'string' } as const
   const yes = { type: 'boolean' } as const
+  const options = { seeds: text, seed: text, first: text, lanes: text, 'stop-at-first': yes, help: yes }
   try {
-    const { values } = parseArgs({
-      options: { seeds: text, seed: text, first: text, lanes: text, 'stop-at-first': yes, help: yes },
-    })
+    refuseSwallowed(options)
+    const { values } = parseArgs({ options })
     if (values.help) return 'help'
     const flags = {
       seeds: values.seed === undefined ? Number(values.seeds ?? 1000) : 1,

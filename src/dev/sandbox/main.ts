@@ -1,5 +1,7 @@
 // `npm run sandbox`: the sandbox by hand, until Ctrl+C. It prints what to put into `.env` and reads nothing from it.
-import { Command, InvalidArgumentError } from 'commander'
+import { InvalidArgumentError } from 'commander'
+import { createProgram, refuseSwallowedFlags } from '../../cli/command-line.ts'
+import { refuse } from '../../cli/refusal.ts'
 import { seedUsers } from './seed.ts'
 import { startSandbox } from './server.ts'
 
@@ -10,31 +12,34 @@ const wholeNumber = (max: number) => (text: string) => {
   return value
 }
 
-const program = new Command('npm run sandbox --')
+const program = createProgram('npm run sandbox --')
   .description('A local stand-in for the Clerk Users API, filled with invented users.')
   .option('--port <number>', 'the port to listen on, 0 for any free one', wholeNumber(65_535), 4010)
   .option('--users <number>', 'how many users it starts with', wholeNumber(1_000_000), 3217)
   .option('--seed <number>', 'the seed of those users', wholeNumber(2 ** 32 - 1), 1)
   .option('--production', 'answer as a production instance (1,000 requests per 10 s, not 100)', false)
-  .parse()
+  .action(runSandbox)
 
-const { port, users, seed, production } = program.opts<{
-  port: number
-  users: number
-  seed: number
-  production: boolean
-}>()
+interface SandboxFlags {
+  readonly port: number
+  readonly users: number
+  readonly seed: number
+  readonly production: boolean
+}
 
 const isTaken = (error: unknown) => error instanceof Error && 'code' in error && error.code === 'EADDRINUSE'
 
-try {
-  const sandbox = await startSandbox({
-    port,
-    users: seedUsers({ count: users, seed }),
-    environmentType: production ? 'production' : 'development',
-  })
-  const authorization = `-H 'Authorization: Bearer ${sandbox.secretKey}'`
-  process.stdout.write(`The sandbox has ${users} users (seed ${seed}) and listens on ${sandbox.url}.
+const count = new Intl.NumberFormat('en-US')
+
+async function runSandbox({ port, users, seed, production }: SandboxFlags): Promise<void> {
+  try {
+    const sandbox = await startSandbox({
+      port,
+      users: seedUsers({ count: users, seed }),
+      environmentType: production ? 'production' : 'development',
+    })
+    const authorization = `-H 'Authorization: Bearer ${sandbox.secretKey}'`
+    process.stdout.write(`The sandbox has ${count.format(users)} users (seed ${seed}) and listens on ${sandbox.url}.
 
 Put these lines into .env to point \`npm run sync\` at it:
 
@@ -49,11 +54,19 @@ curl ${authorization} '${sandbox.url}/v1/users' -d '{"first_name":"Ada","email_a
 
 Ctrl+C stops it; the users are gone then.
 `)
-  const stop = () => void sandbox.close()
-  process.once('SIGINT', stop)
-  process.once('SIGTERM', stop)
+    const stop = () => void sandbox.close()
+    process.once('SIGINT', stop)
+    process.once('SIGTERM', stop)
+  } catch (error) {
+    if (!isTaken(error)) throw error
+    process.stderr.write(`Port ${port} is taken. Choose another one: npm run sandbox -- --port ${port + 1}\n`)
+    process.exitCode = 1
+  }
+}
+
+try {
+  refuseSwallowedFlags(program, process.argv.slice(2))
+  await program.parseAsync()
 } catch (error) {
-  if (!isTaken(error)) throw error
-  process.stderr.write(`Port ${port} is taken. Choose another one: npm run sandbox -- --port ${port + 1}\n`)
-  process.exitCode = 1
+  process.exitCode = refuse(error, process.argv.slice(2))
 }
