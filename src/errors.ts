@@ -46,3 +46,11 @@ export class SyncError extends Error {
 export function isSyncError(error: unknown, kind?: ErrorKind): error is SyncError {
   return error instanceof SyncError && (kind === undefined || error.kind === kind)
 }
+
+/**
+ * The value if it can be the name of a column, a constraint or the like, or a code. A sentence or an address is not one:
+ * a trigger may raise an error with anything in these fields.
+ */
+export function asIdentifier(value: unknown): string | undefined {
+  return typeof value === 'string' && /^[\w.$-]{1,128}$/.test(value) ? value : undefined
+}

@@ -3,7 +3,7 @@
 import { createRequire } from 'node:module'
 import pino, { type DestinationStream, type Logger } from 'pino'
 import type { PrettyOptions } from 'pino-pretty'
-import { SyncError } from './errors.ts'
+import { asIdentifier, SyncError } from './errors.ts'
 
 export type Log = Logger
 
@@ -110,10 +110,8 @@ function codesOf(error: unknown): Record<string, unknown> {
   const described: Record<string, unknown> = { type: error.constructor?.name ?? 'Object' }
   for (const field of codeFields) {
     const value = (error as Record<string, unknown>)[field]
-    // Identifiers and codes; a sentence in such a field is not one.
-    if (typeof value === 'number' || (typeof value === 'string' && /^[\w.$-]{1,128}$/.test(value))) {
-      described[field] = value
-    }
+    const told = typeof value === 'number' ? value : asIdentifier(value)
+    if (told !== undefined) described[field] = told
   }
   return described
 }

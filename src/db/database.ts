@@ -1,10 +1,14 @@
-// The way to Postgres: one small pool, its transactions, and the one place that classifies what Postgres refuses.
-// Works through a pooler in transaction mode: no session state, no named prepared statements.
-import { DrizzleQueryError, type SQL, sql } from 'drizzle-orm'
+// The way to Postgres: one small pool and its transactions. What goes wrong leaves here classified (failures.ts). Works
+// through a pooler in transaction mode: no session state, no named prepared statements.
+import { type SQL, sql } from 'drizzle-orm'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import { SyncError } from '../errors.ts'
+import { codeOf, databaseError, lostCodes } from './failures.ts'
 import { inTime, statementMsMax, transactionMsMax } from './patience.ts'
+import { lookAgain, type Server } from './second-look.ts'
+
+export { PostgresRefusal } from './failures.ts'
 
 /** A pool of connections. Whoever opens it closes it. */
 export interface Database {
@@ -40,8 +44,10 @@ export function openDatabase(
       hasLostConnection = true
     },
   })
+  const db = drizzle(client)
+  pools.set(db, { db, hosts: client.options.host, ports: client.options.port })
   return {
-    db: drizzle(client),
+    db,
     close: (timeoutSeconds = 5) =>
       client.end({
         timeout: Math.min(timeoutSeconds, hasLostConnection ? lostCloseSeconds : timeoutSeconds),
@@ -60,7 +66,7 @@ export async function query<Row>(executor: Executor, statement: SQL): Promise<Ro
   try {
     return (await inTime(executor.execute(statement), statementMsMax)) as unknown as Row[]
   } catch (error) {
-    throw databaseError(error)
+    throw await classified(error, executor)
   }
 }
 
@@ -73,8 +79,10 @@ export async function transaction<T>(
   run: (tx: Executor) => Promise<T>,
   milliseconds: number = transactionMsMax,
 ): Promise<T> {
+  let begun: number | undefined
   const work = database.db.transaction((tx) =>
     untilConnectionLost(async () => {
+      begun = performance.now()
       await tx.execute(begin)
       return run(tx)
     }),
@@ -82,8 +90,17 @@ export async function transaction<T>(
   try {
     return await inTime(work, milliseconds)
   } catch (error) {
-    throw databaseError(error)
+    throw await classified(error, database.db, begun === undefined ? 0 : performance.now() - begun)
   }
+}
+
+/** The pools by what runs statements on them; a transaction is none, and its failure passes here once more. */
+const pools = new WeakMap<object, Server>()
+
+async function classified(error: unknown, executor: Executor, openMs = 0): Promise<unknown> {
+  const failure = databaseError(error)
+  const server = pools.get(executor)
+  return server === undefined ? failure : lookAgain(failure, error, server, openMs)
 }
 
 /**
@@ -106,105 +123,6 @@ async function untilConnectionLost<T>(work: () => Promise<T>): Promise<T> {
     if (lostCodes.test(String(code))) return new Promise<never>(() => {})
     throw error
   }
-}
-
-/** Codes of driver and system after which the connection always closes. */
-const lostCodes =
-  /^(CONNECTION_CLOSED|ECONNRESET|ECONNABORTED|EPIPE|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH|ENETDOWN|ENETRESET|ERR_SSL_.*)$/
-
-/** What Postgres said, without the values it said it about. */
-export class PostgresRefusal extends Error {
-  override readonly name = 'PostgresRefusal'
-  /**
-   * `row`: this row cannot be written. `lock`: another transaction was in the way of a row. `fence`: the fence itself
-   * was not to be had, which says nothing about any row.
-   */
-  readonly kind: 'row' | 'lock' | 'fence'
-  /** The SQLSTATE. */
-  readonly code: string
-  /** The constraint, else the column, else the SQLSTATE: what the refusals are counted by. */
-  readonly constraint: string
-
-  constructor(kind: 'row' | 'lock' | 'fence', code: string, constraint: string) {
-    super(kind === 'row' ? 'Postgres refused a row' : 'another transaction was in the way')
-    this.kind = kind
-    this.code = code
-    this.constraint = constraint
-  }
-}
-
-/** SQLSTATEs of another transaction in the way: lock timeout, deadlock, serialization, statement timeout. */
-const lockCodes = new Set(['55P03', '40P01', '40001', '57014'])
-/** Errors of the way to Postgres, by the driver's or the system's code. 25006 is a standby, as after a failover. */
-const unreachableCodes =
-  /^(08|57P0[1-5]|53|58|25P03|25006|CONNECT|CONNECTION_|ECONN|ENOTFOUND|EAI_AGAIN|EHOSTUNREACH|ENETUNREACH|ETIMEDOUT|EPIPE|XX000)/
-/**
- * Rows that the app's schema does not take: integrity, data, a view's check option, and whatever a trigger raises: the
- * classes from I to W, Y and Z are left to applications, but for PL/pgSQL's P0. 54000 is a value too long for an index.
- */
-const rowCodes = /^((09|22|23|27|44)...|54000|[I-WYZ]....)$/
-
-/**
- * Classifies a failure of driver, drizzle or Postgres. A driver's error carries the row's values (emails, names) in its
- * message, detail and parameters, so only codes and the names of constraint, table and column are kept.
- */
-function databaseError(error: unknown): unknown {
-  const cause = error instanceof DrizzleQueryError ? error.cause : error
-  if (cause instanceof SyncError || cause instanceof PostgresRefusal) return cause
-  const code = codeOf(cause)
-  if (code === undefined) return error instanceof DrizzleQueryError ? new Error('a query failed') : error
-  const facts: Record<string, string> = { code }
-  for (const key of ['constraint_name', 'table_name', 'column_name', 'routine'] as const) {
-    const value = (cause as Record<string, unknown>)[key]
-    if (typeof value === 'string') facts[key] = value
-  }
-  if (lockCodes.has(code)) return new PostgresRefusal('lock', code, code)
-  if (rowCodes.test(code)) {
-    return new PostgresRefusal('row', code, facts.constraint_name ?? facts.column_name ?? code)
-  }
-  const parameter = parameterRefusedBy(cause)
-  if (parameter !== undefined) {
-    return new SyncError('configuration', 'the pooler does not take a parameter of DATABASE_URL', {
-      hint: `Leave ${parameter} out of it, and set it for the role instead: \`alter role … set …\`.`,
-      facts,
-    })
-  }
-  if (unreachableCodes.test(code)) {
-    return new SyncError('transient', 'Postgres cannot be reached', {
-      hint: 'Check DATABASE_URL and that the database is up, then run the command again.',
-      facts,
-    })
-  }
-  if (/^28|^3D000/.test(code)) {
-    return new SyncError('configuration', 'Postgres refused the login or does not know the database', {
-      hint: 'Check user, password and database name in DATABASE_URL.',
-      facts,
-    })
-  }
-  if (code === '42501') {
-    return new SyncError('configuration', 'the database role lacks a privilege', {
-      hint: 'Grant what the README lists to the role in DATABASE_URL.',
-      facts,
-    })
-  }
-  return new SyncError('contract', 'Postgres refused a statement', {
-    hint: 'Does the users table still have the columns that the migrations made? Run `npm run db:migrate`.',
-    facts,
-  })
-}
-
-/** PgBouncer has one code for this and for all that passes by itself, so the words must tell. */
-function parameterRefusedBy(cause: unknown): string | undefined {
-  const [, name] = /^unsupported startup parameter: (\w+)$/.exec((cause as Error).message) ?? []
-  return name === 'search_path' ? 'schema (search_path)' : name
-}
-
-function codeOf(error: unknown): string | undefined {
-  if (typeof error !== 'object' || error === null) return undefined
-  const code = (error as { code?: unknown }).code
-  if (typeof code === 'string') return code
-  const cause = (error as { cause?: unknown }).cause
-  return cause === undefined ? undefined : codeOf(cause)
 }
 
 /** A whole array as one parameter: drizzle would spread it over as many parameters as it has elements. */

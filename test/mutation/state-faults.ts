@@ -100,11 +100,36 @@ const transactions = faultsIn(
       'isolation level read committed',
       'isolation level repeatable read',
     ],
+  ],
+)
+
+const failures = faultsIn(
+  'db/failures.ts',
+  ['test/db/failures.test.ts', 'test/db/users.test.ts'],
+  [
     [
       'a lock timeout is the row’s fault',
       "new PostgresRefusal('lock', code, code)",
       "new PostgresRefusal('row', code, code)",
     ],
+    ['a trigger’s words are told', 'where !== undefined || routine', 'false || routine'],
+    ['a quoted value is told', 'asIdentifier(name) === undefined ? \'"…"\'', 'false ? \'"…"\''],
+    ['a refused login looks like a refused row', '!isFatal && rowCodes', 'rowCodes'],
+    [
+      'a pooler’s own code says nothing',
+      '(said) => parameterIn(said.message) !== undefined',
+      '(said) => false && parameterIn(said.message) !== undefined',
+    ],
+  ],
+)
+
+const looks = faultsIn(
+  'db/second-look.ts',
+  ['test/db/failures.test.ts'],
+  [
+    ['every read-only server is a standby', 'return rows?.[0]?.standby === false', 'return false'],
+    ['no transaction is over its time', 'rows?.[0] !== undefined && openMs', 'false && openMs'],
+    ['a server without encryption is waited for', 'data[0] === 78 ? false', 'data[0] === 78 ? true'],
   ],
 )
 
@@ -121,4 +146,4 @@ const waits = faultsIn(
   ],
 )
 
-export const stateFaults = [...state, ...migrations, ...transactions, ...waits]
+export const stateFaults = [...state, ...migrations, ...transactions, ...failures, ...looks, ...waits]
