@@ -4,6 +4,7 @@ import { createRequire } from 'node:module'
 import pino, { type DestinationStream, type Logger } from 'pino'
 import type { PrettyOptions } from 'pino-pretty'
 import { asIdentifier, SyncError } from './errors.ts'
+import { openLogStream } from './log-stream.ts'
 
 export type Log = Logger
 
@@ -18,7 +19,8 @@ const privateFields = [
 
 /**
  * A logger that writes JSON lines, or readable ones if `pretty` and pino-pretty is installed. Each line is written
- * before the call returns, so that a quick exit loses none.
+ * before the call returns, so that a quick exit loses none. Where that fails the line is dropped; stderr and the first
+ * line that gets through say so.
  */
 export function createLog({
   level,
@@ -29,9 +31,23 @@ export function createLog({
   destination: 'stdout' | 'stderr'
   pretty: boolean
 }): Log {
-  const fd = destination === 'stdout' ? 1 : 2
-  const stream = (pretty ? prettyStream(fd) : undefined) ?? pino.destination({ dest: fd, sync: true })
-  return logTo(stream, level)
+  const format = pretty ? prettyFormat(destination) : undefined
+  const stream = openLogStream(destination === 'stdout' ? 1 : 2, {
+    onFirstLoss(code) {
+      // Not the other way round: stdout may be about to carry the one report.
+      if (destination === 'stdout') openSilentLog().error({ code }, 'the log on stdout cannot be written')
+    },
+    onRecovery(lost) {
+      log.warn({ lost }, 'log lines could not be written')
+    },
+  })
+  const log = logTo(format === undefined ? stream : { write: (line) => stream.write(format(line)) }, level)
+  return log
+}
+
+/** A log on stderr that says nothing of its own losses. */
+function openSilentLog(): Log {
+  return logTo(openLogStream(2, { onFirstLoss() {}, onRecovery() {} }), 'error')
 }
 
 /** The same logger on any stream. */
@@ -127,16 +143,14 @@ function framesOf(error: unknown): string | undefined {
   return first === lines.length ? undefined : lines.slice(first).join('\n')
 }
 
-/** Readable lines; undefined where pino-pretty, a dependency for development, is not installed. */
-function prettyStream(fd: 1 | 2): DestinationStream | undefined {
-  const terminal = fd === 1 ? process.stdout : process.stderr
+/** How a line reads for a person; undefined where pino-pretty, a dependency for development, is not installed. */
+function prettyFormat(destination: 'stdout' | 'stderr'): ((line: string) => string) | undefined {
+  const terminal = process[destination]
   try {
-    const prettyFactory = createRequire(import.meta.url)('pino-pretty') as (
-      options: PrettyOptions,
-    ) => DestinationStream
+    const { prettyFactory } = createRequire(import.meta.url)('pino-pretty') as {
+      prettyFactory(options: PrettyOptions): (line: string) => string
+    }
     return prettyFactory({
-      destination: fd,
-      sync: true,
       // hasColors knows NO_COLOR.
       colorize: terminal.isTTY && terminal.hasColors(),
       translateTime: 'SYS:HH:MM:ss',

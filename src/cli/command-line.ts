@@ -4,9 +4,11 @@ import { Command, Help } from 'commander'
 import { environment } from '../config.ts'
 import { SyncError } from '../errors.ts'
 import { commandWithSeparator, type Flag, flagText, swallowedFlags } from '../npm-flags.ts'
+import { outliveReaders } from './output.ts'
 
-/** A program whose wrong usage is thrown, as `CommanderError`, instead of ending the process. */
+/** The beginning of each command line: a program whose wrong usage is thrown, as `CommanderError`, instead of ending the process. */
 export function createProgram(name: string): Command {
+  outliveReaders()
   return new Command(name)
     .exitOverride()
     .configureOutput({ writeErr: (text) => process.stderr.write(text) })

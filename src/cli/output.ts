@@ -20,10 +20,6 @@ export interface Output {
 /** The output of one command. A service has no summary: on a terminal too its log is all there is. */
 export function createOutput(options: { json: boolean; logLevel: string; isService?: boolean }): Output {
   const isTerminal = !options.json && process.stdout.isTTY === true
-  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    // Whoever was to read has gone, as in `| head`: a run under way is still to end in good order.
-    if (error.code !== 'EPIPE') throw error
-  })
   return {
     isTerminal,
     // On a terminal the summary says what the log's info lines say.
@@ -41,6 +37,19 @@ export function createOutput(options: { json: boolean; logLevel: string; isServi
       if (options.json) process.stdout.write(`${JSON.stringify(value)}\n`)
     },
   }
+}
+
+/**
+ * Keeps the process going where nobody can take what it says: the reader has gone, as in `| head`, or the disk is full. A
+ * run under way still ends in good order and with its own exit code. Stderr says it once.
+ */
+export function outliveReaders(): void {
+  process.stderr.on('error', () => {})
+  process.stdout.once('error', ({ code = '' }: NodeJS.ErrnoException) => {
+    process.stdout.on('error', () => {})
+    // A reader that leaves knows that it has left.
+    if (code !== 'EPIPE') process.stderr.write(`stdout cannot be written (${code})\n`)
+  })
 }
 
 /** A person gets the URL to look at the rows with; a log gets it without its password. */

@@ -4,7 +4,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import { sayError } from '../cli/output.ts'
+import { outliveReaders, sayError } from '../cli/output.ts'
 import { openTarget } from '../cli/target.ts'
 import { loadDatabase } from '../config.ts'
 import { exitCodeOfError } from '../sync/report.ts'
@@ -12,6 +12,7 @@ import { exitCodeOfError } from '../sync/report.ts'
 // Ctrl-C reaches the browser too; this process stays for the embedded Postgres.
 process.on('SIGINT', () => {}).on('SIGTERM', () => {})
 
+outliveReaders()
 try {
   const { database, warnings } = loadDatabase()
   for (const warning of warnings) process.stderr.write(`${warning}\n`)

@@ -2,6 +2,7 @@
 // machine, until Ctrl+C. It says what to enter where; the worker runs beside it (`npm run dev:all`).
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Listener } from '@ngrok/ngrok'
+import { outliveReaders } from '../cli/output.ts'
 import { loadTunnel } from '../config.ts'
 import { isSyncError } from '../errors.ts'
 import { exitCodeOfError, exitCodes } from '../sync/report.ts'
@@ -17,6 +18,7 @@ let isInterrupted = false
 // Before ngrok is asked: it may take long, and nothing else would end this process.
 process.on('SIGINT', () => void end()).on('SIGTERM', () => void end())
 
+outliveReaders()
 try {
   const { authtoken, domain, port, warnings } = loadTunnel()
   for (const warning of warnings) process.stderr.write(`${warning}\n`)
