@@ -39,7 +39,10 @@ const modes = new Map<string, 'disable' | 'prefer' | 'require' | 'verify-ca' | '
   ['1', 'verify-full'],
 ])
 
-/** The driver's mode, and in `options.ssl` what has no word in its language. Undefined where the URL asks for nothing. */
+/**
+ * Returns the driver's mode, and in `options.ssl` what has no word in its language. Where the URL asks for nothing it is
+ * `prefer`, as in libpq: encrypted wherever the server offers it.
+ */
 export function tlsOf(
   query: Map<string, string>,
   directory: string,
@@ -70,7 +73,7 @@ export function tlsOf(
     mode = 'verify-full'
     warnings.push('DATABASE_URL: sslmode=verify-ca without sslrootcert is taken as verify-full.')
   }
-  if (ca === undefined && !client) return mode
+  if (ca === undefined && !client) return mode ?? 'prefer'
   const checked = mode === 'verify-ca' || mode === 'verify-full'
   options.ssl = { rejectUnauthorized: checked }
   if (checked && ca !== undefined) options.ssl.ca = ca

@@ -328,11 +328,11 @@ describe('DATABASE_URL', () => {
     [
       'Supabase, as Prisma takes it',
       'postgresql://postgres.ref:pw@aws-0-eu.pooler.supabase.com:6543/postgres?pgbouncer=true&connection_limit=1&pool_timeout=20',
-      { port: [6543], user: 'postgres.ref', ssl: false },
+      { port: [6543], user: 'postgres.ref', ssl: 'prefer' },
       {},
       ['pgbouncer', 'connection_limit', 'pool_timeout'],
     ],
-    ['Prisma, public', 'postgresql://u:p@localhost:5432/d?schema=public', { ssl: false }, {}, []],
+    ['Prisma, public', 'postgresql://u:p@localhost:5432/d?schema=public', { ssl: 'prefer' }, {}, []],
     ['Prisma, a schema', 'postgresql://u:p@localhost/d?schema=My%20app', {}, { search_path: '"My app"' }, []],
     [
       'settings of the server',
@@ -370,6 +370,8 @@ describe('DATABASE_URL', () => {
       {},
       [],
     ],
+    ['no sslmode', 'postgres://u:p@h/d', { ssl: 'prefer' }, {}, []],
+    ['an empty sslmode', 'postgres://u:p@h/d?sslmode=', { ssl: 'prefer' }, {}, []],
     ['sslmode=disable', 'postgres://u:p@h/d?sslmode=disable', { ssl: false }, {}, []],
     ['sslmode=allow', 'postgres://u:p@h/d?sslmode=allow', { ssl: 'prefer' }, {}, []],
     ['sslmode=prefer', 'postgres://u:p@h/d?sslmode=prefer', { ssl: 'prefer' }, {}, []],
@@ -391,7 +393,13 @@ describe('DATABASE_URL', () => {
       {},
       [],
     ],
-    ['a socket in the host', 'postgres://u:p@%2Ftmp:5433/d', { path: '/tmp/.s.PGSQL.5433' }, {}, []],
+    [
+      'a socket in the host',
+      'postgres://u:p@%2Ftmp:5433/d',
+      { path: '/tmp/.s.PGSQL.5433', ssl: false },
+      {},
+      [],
+    ],
     [
       'Cloud SQL',
       'postgres://u:p@localhost/d?host=/cloudsql/a:eu:b',

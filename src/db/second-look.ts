@@ -29,9 +29,9 @@ export async function lookAgain(
   server: Server,
   openMs: number,
 ): Promise<unknown> {
-  if (!isSyncError(failure, 'transient')) return failure
+  if (!isSyncError(failure)) return failure
   if (failure.facts.code === '25006') return (await isPrimary(server)) ? readOnly(failure.facts) : failure
-  if (failure.facts.code === 'ECONNRESET' && wasHandshake(error)) {
+  if (wasHandshake(failure, error)) {
     return (await offersEncryption(server)) === false ? unencrypted(failure.facts) : failure
   }
   if (failure.facts.code === 'CONNECTION_CLOSED' && openMs > 0) {
@@ -76,10 +76,14 @@ async function isPrimary({ db }: Server): Promise<boolean> {
   return rows?.[0]?.standby === false
 }
 
-/** The driver begins the handshake also where the server has said no, and is then cut off like on a bad line. */
-function wasHandshake(error: unknown): boolean {
+/**
+ * The driver begins the handshake also where the server has said no. Postgres then closes the connection, as a bad line
+ * would; PgBouncer answers with an error, which is no handshake.
+ */
+function wasHandshake(failure: SyncError, error: unknown): boolean {
+  if (failure.facts.code === 'ERR_SSL_WRONG_VERSION_NUMBER') return true
   const cause = (error as { cause?: unknown }).cause ?? error
-  return /before secure TLS connection/.test((cause as Error).message)
+  return failure.facts.code === 'ECONNRESET' && /before secure TLS/.test((cause as Error).message)
 }
 
 /** What the first server says to Postgres's own question for encryption. Undefined if it does not answer. */

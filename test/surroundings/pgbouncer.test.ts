@@ -72,3 +72,28 @@ test('a parameter in DATABASE_URL that the pooler does not take is a matter of c
   await database.drop()
   expect(error).toMatchObject({ kind: 'configuration', hint: expect.stringContaining('search_path') })
 })
+
+test('a pooler that offers no encryption is spoken to without, and says what else it does not take', async () => {
+  const answerTo = async (change: { search?: string; password?: string; pathname?: string }) => {
+    const read = readDatabaseUrl(Object.assign(new URL(database.url), change).href, import.meta.dirname)
+    if (!('address' in read)) throw new Error(read.problem)
+    const pool = openDatabase(read.address.url, { connections: 1 })
+    const answer = await query(pool.db, sql`select 1 as one`).catch((error) => error)
+    await pool.close(0)
+    return answer
+  }
+  expect([...(await answerTo({}))]).toEqual([{ one: 1 }])
+  expect(await answerTo({ search: 'sslmode=require' })).toMatchObject({
+    kind: 'configuration',
+    message: 'DATABASE_URL asks for encryption, and the server offers none',
+  })
+  expect(await answerTo({ password: 'wrong' })).toMatchObject({
+    kind: 'configuration',
+    hint: 'Check user, password and database name in DATABASE_URL.',
+  })
+  expect(await answerTo({ pathname: 'nothing_here' })).toMatchObject({
+    kind: 'configuration',
+    hint: 'Check user, password and database name in DATABASE_URL.',
+  })
+  await database.drop()
+})
