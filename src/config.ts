@@ -23,6 +23,8 @@ export interface Config {
   /** `options` are the driver's, for what a URL cannot say to it. */
   database: { url: string; options?: DriverOptions } | { embedded: true }
   graceMs: number
+  /** How long a batch of deletions may take. */
+  deleteMsMax: number
   /** Undefined: the guard's own formula. */
   maxDeletes: number | undefined
   policy: 'sync' | 'upsert-only'
@@ -75,6 +77,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, directory: stri
     },
     database,
     graceMs: read.GRACE_SECONDS * 1000,
+    deleteMsMax: read.DELETE_TIMEOUT_SECONDS * 1000,
     maxDeletes: read.MAX_DELETES,
     policy: read.SYNC_POLICY,
     schedule: { incremental, full, timezone: read.SCHEDULE_TIMEZONE },

@@ -211,7 +211,12 @@ const urlOf = (world: World, role: string) =>
 /** A run with every kind of write, a webhook's deletion and a look at the history, all with this role. */
 async function useEverything(world: World, role: string): Promise<string> {
   const { users } = world.sandbox
-  const ids = users.all().map((user) => user.id)
+  // Users whose rows an earlier run was refused to write would count as created.
+  const rows = await world.rows()
+  const ids = users
+    .all()
+    .map((user) => user.id)
+    .filter((id) => rows.has(id))
   // Those at the front have not changed for long, so that they may be deleted.
   users.delete(ids[0] ?? '')
   users.update(ids.at(-1) ?? '', { first_name: randomBytes(4).toString('hex') })

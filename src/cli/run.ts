@@ -43,7 +43,7 @@ export async function runOnce(
   surroundings: RunSurroundings,
 ): Promise<RunOutcome> {
   const { target, log, stop, onProgress, onChange } = surroundings
-  const database = target.open()
+  const database = target.open({ deleteMsMax: config.deleteMsMax })
   const heartbeatDatabase = target.open({
     connections: heartbeatConnections,
     applicationName: 'clerk-sync heartbeat',

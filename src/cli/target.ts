@@ -6,7 +6,7 @@ import { isSyncError, SyncError } from '../errors.ts'
 
 export interface Target {
   /** A pool of its own; `close` ends it too. */
-  open(options?: { connections?: number; applicationName?: string }): Database
+  open(options?: { connections?: number; applicationName?: string; deleteMsMax?: number }): Database
   /** Where the embedded Postgres listens; undefined for a database of the operator's own. */
   readonly embeddedUrl: string | undefined
   /** Ends all pools, waiting at most `timeoutSeconds` for statements under way. */
@@ -34,6 +34,7 @@ export async function openTarget(
       opened.add(pool)
       return {
         db: pool.db,
+        deleteMsMax: pool.deleteMsMax,
         close(timeoutSeconds) {
           opened.delete(pool)
           return pool.close(timeoutSeconds)

@@ -43,7 +43,11 @@ async function serve(config: Config, { log }: Output, target: Target, signal: Ab
     schedule: config.schedule,
     policy: config.policy,
     webhookSecret: config.clerk.webhookSecret,
-    database: target.open({ connections: webhookConnections, applicationName: 'clerk-sync worker' }),
+    database: target.open({
+      connections: webhookConnections,
+      applicationName: 'clerk-sync worker',
+      deleteMsMax: config.deleteMsMax,
+    }),
     clerk: () => createClerkClient({ ...config.clerk, signal }),
     run: runsOf(config, target, log, signal),
     log,

@@ -5,7 +5,7 @@ import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import { SyncError } from '../errors.ts'
 import { codeOf, databaseError, lostCodes } from './failures.ts'
-import { inTime, statementMsMax, transactionMsMax } from './patience.ts'
+import { deleteMsDefault, inTime, statementMsMax, transactionMsMax } from './patience.ts'
 import { lookAgain, type Server } from './second-look.ts'
 
 export { PostgresRefusal } from './failures.ts'
@@ -13,6 +13,8 @@ export { PostgresRefusal } from './failures.ts'
 /** A pool of connections. Whoever opens it closes it. */
 export interface Database {
   readonly db: PostgresJsDatabase
+  /** How long a batch of deletions may take, ms. */
+  readonly deleteMsMax: number
   /** Ends all connections, waiting at most `timeoutSeconds` for statements under way. */
   close(timeoutSeconds?: number): Promise<void>
 }
@@ -27,7 +29,7 @@ export type Executor = Pick<PostgresJsDatabase, 'execute' | 'select' | 'insert' 
  */
 export function openDatabase(
   url: string,
-  options: { connections?: number; applicationName?: string; driver?: object } = {},
+  options: { connections?: number; applicationName?: string; driver?: object; deleteMsMax?: number } = {},
 ): Database {
   let hasLostConnection = false
   const client = postgres(url, {
@@ -48,6 +50,7 @@ export function openDatabase(
   pools.set(db, { db, hosts: client.options.host, ports: client.options.port })
   return {
     db,
+    deleteMsMax: options.deleteMsMax ?? deleteMsDefault,
     close: (timeoutSeconds = 5) =>
       client.end({
         timeout: Math.min(timeoutSeconds, hasLostConnection ? lostCloseSeconds : timeoutSeconds),
@@ -61,10 +64,17 @@ export function openDatabase(
  */
 const lostCloseSeconds = 0.5
 
-/** The rows a statement returned. Throws `SyncError`, never a driver's error, since those carry parameters. */
-export async function query<Row>(executor: Executor, statement: SQL): Promise<Row[]> {
+/**
+ * The rows a statement returned. Throws `SyncError`, never a driver's error, since those carry parameters; `transient`
+ * if it takes longer than `milliseconds`.
+ */
+export async function query<Row>(
+  executor: Executor,
+  statement: SQL,
+  milliseconds: number = statementMsMax,
+): Promise<Row[]> {
   try {
-    return (await inTime(executor.execute(statement), statementMsMax)) as unknown as Row[]
+    return (await inTime(executor.execute(statement), milliseconds)) as unknown as Row[]
   } catch (error) {
     throw await classified(error, executor)
   }

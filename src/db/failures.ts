@@ -4,29 +4,44 @@
 import { DrizzleQueryError } from 'drizzle-orm'
 import { asIdentifier, type ErrorKind, SyncError } from '../errors.ts'
 
+/**
+ * - `row`: this row cannot be written.
+ * - `lock`: another transaction was in the way of a row.
+ * - `timeout`: Postgres cut the statement off because it took too long. No other transaction need be in the way.
+ * - `privilege`: the role may not do it. Where it may write other rows, a trigger's function raised it.
+ * - `fence`: the fence itself was not to be had, which says nothing about any row.
+ */
+type RefusalKind = 'row' | 'lock' | 'timeout' | 'privilege' | 'fence'
+
+const refusalMessages: Record<RefusalKind, string> = {
+  row: 'Postgres refused a row',
+  lock: 'another transaction was in the way',
+  privilege: 'the database role lacks a privilege',
+  timeout: 'Postgres cut a statement off because it took too long',
+  fence: 'another transaction was in the way',
+}
+
 /** What Postgres said, without the values it said it about. */
 export class PostgresRefusal extends Error {
   override readonly name = 'PostgresRefusal'
-  /**
-   * `row`: this row cannot be written. `lock`: another transaction was in the way of a row. `fence`: the fence itself
-   * was not to be had, which says nothing about any row.
-   */
-  readonly kind: 'row' | 'lock' | 'fence'
+  readonly kind: RefusalKind
   /** The SQLSTATE. */
   readonly code: string
   /** The constraint, else the column, else the SQLSTATE: what the refusals are counted by. */
   readonly constraint: string
 
-  constructor(kind: 'row' | 'lock' | 'fence', code: string, constraint: string) {
-    super(kind === 'row' ? 'Postgres refused a row' : 'another transaction was in the way')
+  constructor(kind: RefusalKind, code: string, constraint: string) {
+    super(refusalMessages[kind])
     this.kind = kind
     this.code = code
     this.constraint = constraint
   }
 }
 
-/** SQLSTATEs of another transaction in the way: lock timeout, deadlock, serialization, statement timeout. */
-const lockCodes = new Set(['55P03', '40P01', '40001', '57014'])
+/** SQLSTATEs of another transaction in the way: lock timeout, deadlock, serialization. */
+const lockCodes = new Set(['55P03', '40P01', '40001'])
+/** A statement timeout; also an administrator's `pg_cancel_backend`. */
+const timeoutCode = '57014'
 /**
  * Rows that the app's schema does not take: integrity, data, a view's check option, and whatever a trigger raises: the
  * classes from I to W, Y and Z are left to applications, but for PL/pgSQL's P0. 54000 is a value too long for an index.
@@ -199,6 +214,7 @@ export function databaseError(error: unknown): unknown {
   const { message = '', severity, severity_local } = cause as Record<string, string | undefined>
   const isFatal = (severity ?? severity_local) === 'FATAL'
   if (!isFatal && lockCodes.has(code)) return new PostgresRefusal('lock', code, code)
+  if (!isFatal && code === timeoutCode) return new PostgresRefusal('timeout', code, code)
   if (!isFatal && rowCodes.test(code)) {
     return new PostgresRefusal('row', code, facts.constraint_name ?? facts.column_name ?? code)
   }

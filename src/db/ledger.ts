@@ -1,7 +1,7 @@
 // Runs and the lease, in one table: the running row of `clerk_sync.runs` is the right to run. It is kept by heartbeats
 // on Postgres's clock, and every transaction that writes looks at it first, so that a holder that slept stops.
 import { sql } from 'drizzle-orm'
-import { SyncError } from '../errors.ts'
+import { isSyncError, SyncError } from '../errors.ts'
 import {
   arrayParameter,
   type Database,
@@ -10,14 +10,15 @@ import {
   query,
   transaction,
 } from './database.ts'
+import { transactionMsFor } from './patience.ts'
 import type { Shape } from './shape.ts'
 
 /** A holder silent for so long has died or sleeps; six heartbeats. */
 const silentAfter = sql.raw(`interval '30 seconds'`)
 /** How long a write waits for the app's locks. Longer would hold up everyone behind one long transaction. */
 const lockTimeout = sql.raw(`'2s'`)
-/** How long a batch of deletions may take: an app's cascade may be slow. */
-const deleteTimeout = sql.raw(`'60s'`)
+/** What the role may not do, or a trigger's function says that it may not. */
+const insufficientPrivilege = '42501'
 /** Any number will do, as long as no other part of the app locks the same one: "clerk-sx" in ASCII. */
 const fence = sql.raw('7163371136806975352')
 
@@ -151,21 +152,32 @@ export async function forgetOldRuns(executor: Executor): Promise<void> {
  * A transaction that writes to `users`. `fence` says what for: `shared` if it may insert, `exclusive` if it deletes,
  * `none` if it only updates. Then a deletion sees every earlier insert, and every later insert sees the tombstone.
  * Throws `busy` if the run is no longer `running` (`runId` null: a webhook's write, which has no run), and
- * `PostgresRefusal` for a fence, a lock or a row that was not to be had.
+ * `PostgresRefusal` for a fence, a lock or a row that was not to be had, a right that the role lacks, and a deletion that
+ * took longer than `database.deleteMsMax`.
  */
 export async function writeTransaction<T>(
   database: Database,
   options: { runId: number | null; fence: 'shared' | 'exclusive' | 'none' },
   write: (tx: Executor) => Promise<T>,
 ): Promise<T> {
-  return transaction(database, async (tx) => {
-    await query(tx, sql`set local lock_timeout = ${lockTimeout}`)
-    // Alone and before any other lock: together with an insert it would look with older eyes, after row locks it
-    // would deadlock.
-    if (options.fence !== 'none') await takeFence(tx, options.fence)
-    if (options.fence === 'exclusive') await query(tx, sql`set local statement_timeout = ${deleteTimeout}`)
-    if (options.runId !== null) await requireLease(tx, options.runId)
-    return write(tx)
+  const deleteTimeout = sql.raw(`'${database.deleteMsMax}ms'`)
+  const work = transaction(
+    database,
+    async (tx) => {
+      await query(tx, sql`set local lock_timeout = ${lockTimeout}`)
+      // Alone and before any other lock: together with an insert it would look with older eyes, after row locks it
+      // would deadlock.
+      if (options.fence !== 'none') await takeFence(tx, options.fence)
+      if (options.fence === 'exclusive') await query(tx, sql`set local statement_timeout = ${deleteTimeout}`)
+      if (options.runId !== null) await requireLease(tx, options.runId)
+      return write(tx)
+    },
+    transactionMsFor(database.deleteMsMax),
+  )
+  return work.catch((error: unknown) => {
+    throw isSyncError(error) && error.facts.code === insufficientPrivilege
+      ? new PostgresRefusal('privilege', insufficientPrivilege, insufficientPrivilege)
+      : error
   })
 }
 

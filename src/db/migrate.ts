@@ -74,6 +74,16 @@ function migrationError(error: unknown): unknown {
       facts: error.facts,
     })
   }
+  if (error instanceof PostgresRefusal && error.kind === 'timeout') {
+    return new SyncError(
+      'contract',
+      'the migration was cut off because it took too long; nothing of it was kept',
+      {
+        hint: 'Does the role have a statement_timeout? An index on a large table takes minutes: lift it for this run.',
+        facts: { code: error.code },
+      },
+    )
+  }
   if (error instanceof PostgresRefusal) {
     return error.kind === 'lock'
       ? new SyncError('transient', 'the migration waited too long for the users table', {

@@ -2,10 +2,16 @@
 // whose other end is gone it waits for ever, while the heartbeat goes on and keeps the lease from everybody else.
 import { SyncError } from '../errors.ts'
 
-/** For one statement, ms. Longer than all that is asked at once: a batch of deletions may take 60 s. */
-export const statementMsMax = 75_000
-/** For a transaction, ms: a batch of deletions, and its waits for locks. */
-export const transactionMsMax = 150_000
+/** How long a batch of deletions may take unless `DELETE_TIMEOUT_SECONDS` says otherwise, ms: an app's cascade may be slow. */
+export const deleteMsDefault = 60_000
+/** How long the answer to a statement is waited for that Postgres itself ends after so many milliseconds. */
+export const statementMsFor = (milliseconds: number) => milliseconds + 15_000
+/** The same for a transaction around such a statement: its waits for locks come on top, and its commit. */
+export const transactionMsFor = (milliseconds: number) => 2 * milliseconds + 30_000
+/** For one statement, ms. */
+export const statementMsMax = statementMsFor(deleteMsDefault)
+/** For a transaction, ms. */
+export const transactionMsMax = transactionMsFor(deleteMsDefault)
 
 /** What `work` gives. Throws `transient` after so many milliseconds; the work is then on its own. */
 export async function inTime<T>(work: PromiseLike<T>, milliseconds: number): Promise<T> {

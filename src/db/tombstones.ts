@@ -24,12 +24,14 @@ export async function readTombstones(
 
 /**
  * Deletes rows that still have the version they were judged by, leaves tombstones, and counts the rows in the run's
- * line. Returns the ids deleted. The caller's transaction holds the fence alone. Throws as `countDeletions` does.
+ * line. Returns the ids deleted. The caller's transaction holds the fence alone. Throws as `countDeletions` does, and
+ * `transient` where there is no answer within `milliseconds`.
  */
 export async function deleteUsers(
   tx: Executor,
   rows: readonly { clerkId: string; clerkUpdatedAt: number | null }[],
   runId: number | null,
+  milliseconds?: number,
 ): Promise<string[]> {
   const ids = arrayParameter(
     rows.map((row) => row.clerkId),
@@ -53,6 +55,7 @@ export async function deleteUsers(
         select clerk_id, clock_timestamp(), ${runId}::bigint from deleted
         on conflict (clerk_id) do update set deleted_at = excluded.deleted_at, run_id = excluded.run_id
         returning clerk_id`,
+    milliseconds,
   )
   // Last: until the commit this locks the run's line, which the heartbeats move.
   if (runId !== null && deleted.length > 0) await countDeletions(tx, runId, deleted.length)
@@ -60,8 +63,12 @@ export async function deleteUsers(
 }
 
 /** Deletes one user's row whatever its version, and leaves a tombstone also where there was none: Clerk has said so. */
-export async function deleteUser(tx: Executor, clerkId: string): Promise<boolean> {
-  const deleted = await query(tx, sql`delete from users where clerk_id = ${clerkId} returning clerk_id`)
+export async function deleteUser(tx: Executor, clerkId: string, milliseconds?: number): Promise<boolean> {
+  const deleted = await query(
+    tx,
+    sql`delete from users where clerk_id = ${clerkId} returning clerk_id`,
+    milliseconds,
+  )
   await query(
     tx,
     sql`insert into clerk_sync.tombstones (clerk_id, deleted_at) values (${clerkId}, clock_timestamp())

@@ -4,17 +4,13 @@ import { PostgresRefusal } from '../db/database.ts'
 import { type CurrentRow, type DesiredUser, syncedKeys } from '../db/schema.ts'
 import { readTombstones } from '../db/tombstones.ts'
 import { insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
-import { SyncError } from '../errors.ts'
 import { writeFenced } from './fenced.ts'
 import { hearClock, type Pass, settlesIn } from './pass.ts'
 import { type Change, isSettled, type Plan, planDoubtful, planPage } from './plan.ts'
+import { rejectWrite } from './refusals.ts'
 
 /** Clerk takes up to 100 ids in one request. */
 const idsPerRequest = 100
-/** One constraint that refuses more users than this is about the app's schema, not about a user. */
-const refusalsPerConstraint = 100
-/** So many users behind other transactions' locks: somebody holds the table, and each would wait 2 s. */
-const lockRefusals = 20
 /** How often a write is tried when another transaction is in the way. */
 export const lockTries = 2
 
@@ -159,42 +155,10 @@ function isSameRow(a: CurrentRow, b: CurrentRow): boolean {
   )
 }
 
-/** Rejects the user by name. Throws as `countRefusal` and `rejectLocked` do. */
 function refuse(pass: Pass, change: Change, refusal: PostgresRefusal): void {
   const { clerkId } = change.write
   pass.tally.refused.set(clerkId, change.write)
-  if (refusal.kind === 'lock') {
-    rejectLocked(pass, clerkId, refusal)
-    return
-  }
-  pass.tally.rejected.set(clerkId, `refused by ${refusal.constraint} (${refusal.code})`)
-  countRefusal(pass, clerkId, refusal)
-}
-
-/** Throws `constraint` once one constraint has refused so many users that it is not about users. */
-export function countRefusal(pass: Pass, clerkId: string, refusal: PostgresRefusal): void {
-  const users = pass.tally.refusals.get(refusal.constraint) ?? new Set()
-  pass.tally.refusals.set(refusal.constraint, users.add(clerkId))
-  if (users.size <= refusalsPerConstraint) return
-  throw new SyncError(
-    'constraint',
-    `${refusal.constraint} refuses more than ${refusalsPerConstraint} users`,
-    {
-      hint: 'A constraint or column of the app does not fit the users that Clerk has. Relax it, or give it a default.',
-      facts: { code: refusal.code, constraint: refusal.constraint },
-    },
-  )
-}
-
-/** Rejects a user whose row is not to be had. Throws `transient` once so many are not that it is about the table. */
-export function rejectLocked(pass: Pass, clerkId: string, refusal: PostgresRefusal): void {
-  pass.tally.rejected.set(clerkId, `another transaction holds the row (${refusal.code})`)
-  const users = pass.tally.refusals.get('a lock') ?? new Set()
-  pass.tally.refusals.set('a lock', users.add(clerkId))
-  if (users.size <= lockRefusals) return
-  throw new SyncError('transient', 'other transactions hold too many rows of the users table', {
-    hint: 'A long transaction of the app or a lock on the table is in the way. Try again when it has ended.',
-  })
+  rejectWrite(pass, clerkId, refusal)
 }
 
 /** Tries the refused once more, after the deletions: an old row may have owned what a new one needs. */

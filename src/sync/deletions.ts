@@ -15,14 +15,16 @@ import pLimit from 'p-limit'
 import type { ReadableUser } from '../clerk/user.ts'
 import { PostgresRefusal } from '../db/database.ts'
 import { countRecentDeletions } from '../db/ledger.ts'
+import { statementMsFor } from '../db/patience.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import { deleteUsers } from '../db/tombstones.ts'
 import { countRows, readRows } from '../db/users.ts'
-import { countRefusal, lockTries, rejectLocked } from './apply.ts'
+import { lockTries } from './apply.ts'
 import { writeFenced } from './fenced.ts'
 import { allowedDeletions, isShortfallGrave } from './guard.ts'
 import { hearClock, type Pass, settlesIn } from './pass.ts'
 import { isSettled } from './plan.ts'
+import { rejectDeletion, rejectUntried } from './refusals.ts'
 
 /** Clerk takes up to 100 ids in one request; one of them is the canary. */
 const candidatesPerRequest = 99
@@ -31,6 +33,8 @@ const deletionsPerTransaction = 20
 /** A hundred answers one after the other would take a hundred round trips. */
 const questionsAtOnce = 8
 const dayMs = 24 * 3600_000
+/** After so many deletions in a row that each took as long as one may, the others are left for the next run. */
+const slowInARowMax = 5
 
 /** What asking by id has shown. */
 export interface Proof {
@@ -167,10 +171,18 @@ export async function deleteDenied(pass: Pass, proof: Proof, count: number, take
     for (const row of rows) pass.onChange({ kind: 'delete', clerkId: row.clerkId })
     return
   }
+  const ordered = startingAt(rows, pass.runId ?? 0)
+  let slow = 0
   for (let start = 0; start < rows.length; start += deletionsPerTransaction) {
     pass.signal.throwIfAborted()
-    await deleteBatch(pass, rows.slice(start, start + deletionsPerTransaction))
+    slow = await deleteBatch(pass, ordered.slice(start, start + deletionsPerTransaction), slow)
   }
+}
+
+/** The rows in their order, from another one in each run: rows that take too long must not be first in every run. */
+function startingAt<T>(rows: readonly T[], place: number): T[] {
+  const start = place % Math.max(rows.length, 1)
+  return [...rows.slice(start), ...rows.slice(0, start)]
 }
 
 /**
@@ -214,41 +226,53 @@ function sampleOf(rows: readonly CurrentRow[], size: number, seed: string): Curr
   return ranked.slice(0, size).map(({ row }) => row)
 }
 
-/** Deletes rows whose users Clerk denies, unless they have changed since. What the app refuses is rejected by name. */
-export async function deleteBatch(pass: Pass, rows: readonly CurrentRow[]): Promise<void> {
-  if (rows.length === 1) return deleteAlone(pass, rows)
-  try {
-    await deleteRows(pass, rows)
-  } catch (error) {
-    if (!(error instanceof PostgresRefusal)) throw error
-    // What the app's schema refuses for one row holds up no other.
-    for (const row of rows) await deleteAlone(pass, [row])
+/**
+ * Deletes rows whose users Clerk denies, unless they have changed since. What Postgres refuses is rejected by name.
+ * `slow` is how many deletions in a row took too long before, and the result how many have by now.
+ */
+export async function deleteBatch(pass: Pass, rows: readonly CurrentRow[], slow = 0): Promise<number> {
+  if (rows.length > 1 && slow < slowInARowMax) {
+    try {
+      await deleteRows(pass, rows)
+      return 0
+    } catch (error) {
+      if (!(error instanceof PostgresRefusal)) throw error
+    }
   }
+  // What the app's schema refuses for one row holds up no other.
+  let slowNow = slow
+  for (const row of rows) {
+    if (slowNow >= slowInARowMax) {
+      rejectUntried(pass, row.clerkId)
+      continue
+    }
+    const refusal = await deleteAlone(pass, row)
+    slowNow = refusal?.kind === 'timeout' ? slowNow + 1 : 0
+  }
+  return slowNow
 }
 
-async function deleteAlone(pass: Pass, rows: readonly CurrentRow[]): Promise<void> {
+/** Returns what Postgres refused it by, undefined where it did not. */
+async function deleteAlone(pass: Pass, row: CurrentRow): Promise<PostgresRefusal | undefined> {
   pass.signal.throwIfAborted()
-  const [row] = rows
-  if (row === undefined) return
   for (let tryNumber = 1; ; tryNumber++) {
     try {
-      return await deleteRows(pass, rows)
+      await deleteRows(pass, [row])
+      return undefined
     } catch (error) {
       if (!(error instanceof PostgresRefusal)) throw error
       if (error.kind === 'lock' && tryNumber < lockTries) continue
-      pass.tally.kept.refused.add(row.clerkId)
-      if (error.kind === 'lock') rejectLocked(pass, row.clerkId, error)
-      else {
-        pass.tally.rejected.set(row.clerkId, `deletion refused by ${error.constraint} (${error.code})`)
-        countRefusal(pass, row.clerkId, error)
-      }
-      return
+      rejectDeletion(pass, row.clerkId, error)
+      return error
     }
   }
 }
 
 async function deleteRows(pass: Pass, rows: readonly CurrentRow[]): Promise<void> {
-  const deleted = await writeFenced(pass, 'exclusive', (tx) => deleteUsers(tx, rows, pass.runId))
+  const milliseconds = statementMsFor(pass.database.deleteMsMax)
+  const deleted = await writeFenced(pass, 'exclusive', (tx) =>
+    deleteUsers(tx, rows, pass.runId, milliseconds),
+  )
   pass.tally.counts.deleted += deleted.length
   await noteKept(pass, rows, new Set(deleted))
 }

@@ -3,6 +3,7 @@
 // has read all of Clerk, may lift one.
 import { type Database, PostgresRefusal } from '../db/database.ts'
 import { writeTransaction } from '../db/ledger.ts'
+import { statementMsFor } from '../db/patience.ts'
 import type { DesiredUser } from '../db/schema.ts'
 import type { Shape } from '../db/shape.ts'
 import { deleteUser } from '../db/tombstones.ts'
@@ -59,7 +60,7 @@ export function deliverDeletion(
   if (policy === 'upsert-only') return Promise.resolve({ outcome: 'kept' })
   return withoutLocks(async () => {
     const deleted = await writeTransaction(database, { runId: null, fence: 'exclusive' }, (tx) =>
-      deleteUser(tx, clerkId),
+      deleteUser(tx, clerkId, statementMsFor(database.deleteMsMax)),
     )
     return deleted ? 'deleted' : 'absent'
   })
@@ -81,6 +82,18 @@ async function withoutLocks(write: () => Promise<DeliveryOutcome>): Promise<Deli
       if (!(error instanceof PostgresRefusal)) throw error
       if (error.kind === 'row') {
         return { outcome: 'refused', reason: `refused by ${error.constraint} (${error.code})` }
+      }
+      if (error.kind === 'privilege') {
+        throw new SyncError('configuration', 'the database role lacks a privilege', {
+          hint: 'Grant what the README lists to the role in DATABASE_URL.',
+          facts: { code: error.code },
+        })
+      }
+      if (error.kind === 'timeout') {
+        throw new SyncError('transient', 'the write was cut off because it took too long', {
+          hint: 'Is an index missing on a table that refers to users? DELETE_TIMEOUT_SECONDS is how long a deletion may take.',
+          facts: { code: error.code },
+        })
       }
       if (tryNumber < tries) continue
       throw new SyncError('transient', 'another transaction held the row for too long', {

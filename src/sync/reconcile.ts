@@ -271,7 +271,7 @@ function reportOf(request: RunRequest, parts: RunParts, run: Run, startedAt: Dat
     runId: run.lease?.runId ?? null,
     pass: run.pass,
     trigger: request.trigger,
-    status: statusOf(run.tally, request.options.policy, error),
+    status: statusOf(run.tally, request.options.policy, error, hasWritten(request, run)),
     dryRun: request.dryRun,
     instanceId: run.instanceId,
     counts: run.tally.total(),
@@ -282,6 +282,12 @@ function reportOf(request: RunRequest, parts: RunParts, run: Run, startedAt: Dat
     durationMs: finishedAt.getTime() - startedAt.getTime(),
     error: describeError(error),
   }
+}
+
+/** True once a row of `users` was written or deleted. */
+function hasWritten(request: RunRequest, run: Run): boolean {
+  const { created, updated, refreshed, deleted } = run.tally.total()
+  return !request.dryRun && created + updated + refreshed + deleted > 0
 }
 
 /** What Postgres refused outside of any user's write is a matter of trying again. */

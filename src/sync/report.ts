@@ -24,9 +24,14 @@ export interface Report {
   readonly error: { readonly kind: string; readonly message: string; readonly hint?: string } | null
 }
 
-/** What a run comes to, told by its tally and its error. */
-export function statusOf(tally: Tally, policy: 'sync' | 'upsert-only', error: unknown): Status {
-  if (error !== undefined) return statusOfError(error)
+/** What a run comes to, told by its tally, its error, and whether it had written anything by then. */
+export function statusOf(
+  tally: Tally,
+  policy: 'sync' | 'upsert-only',
+  error: unknown,
+  hasWritten: boolean,
+): Status {
+  if (error !== undefined) return statusOfError(error, hasWritten)
   const counts = tally.total()
   if (
     !tally.complete ||
@@ -39,12 +44,15 @@ export function statusOf(tally: Tally, policy: 'sync' | 'upsert-only', error: un
   return counts.withheld > 0 && policy === 'sync' ? 'withheld' : 'succeeded'
 }
 
-function statusOfError(error: unknown): Status {
+function statusOfError(error: unknown, hasWritten: boolean): Status {
   if (!isSyncError(error)) return 'failed'
   if (error.kind === 'aborted') return 'aborted'
   if (error.kind === 'busy' && error.facts.lost === undefined) return 'skipped'
-  return error.kind === 'refused' || error.kind === 'configuration' ? 'refused' : 'failed'
+  // A refusal says that nothing was written. A key that is revoked in the middle of a run comes too late for that.
+  return isRefusal(error.kind) && !hasWritten ? 'refused' : 'failed'
 }
+
+const isRefusal = (kind: SyncError['kind']) => kind === 'refused' || kind === 'configuration'
 
 /** The error as the report shows it. A failure of our own shows no message, which might carry anything. */
 export function describeError(error: unknown): NonNullable<Report['error']> | null {
@@ -105,7 +113,9 @@ export function exitCodeOf(
 ): number {
   const { report, error } = outcome
   if (error !== undefined) {
-    return report.status === 'skipped' && flags.skipIfRunning ? exitCodes.succeeded : exitCodeOfError(error)
+    if (report.status === 'skipped' && flags.skipIfRunning) return exitCodes.succeeded
+    const isLateRefusal = report.status === 'failed' && isSyncError(error) && isRefusal(error.kind)
+    return isLateRefusal ? exitCodes.failed : exitCodeOfError(error)
   }
   // A dry run that read everything has done its job, whatever it found; a script that asks for details gets them.
   if (report.dryRun && !flags.detailedExitcode)

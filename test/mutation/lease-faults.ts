@@ -208,8 +208,8 @@ const fence = faultsIn(
     ['a write hardly waits for locks', "raw(`'2s'`)", "raw(`'200ms'`)"],
     [
       'the fence is waited for without end',
-      "    await query(tx, sql`set local lock_timeout = ${lockTimeout}`)\n    // Alone and before any other lock: together with an insert it would look with older eyes, after row locks it\n    // would deadlock.\n    if (options.fence !== 'none') await takeFence(tx, options.fence)\n",
-      "    if (options.fence !== 'none') await takeFence(tx, options.fence)\n    await query(tx, sql`set local lock_timeout = ${lockTimeout}`)\n",
+      "      await query(tx, sql`set local lock_timeout = ${lockTimeout}`)\n      // Alone and before any other lock: together with an insert it would look with older eyes, after row locks it\n      // would deadlock.\n      if (options.fence !== 'none') await takeFence(tx, options.fence)\n",
+      "      if (options.fence !== 'none') await takeFence(tx, options.fence)\n      await query(tx, sql`set local lock_timeout = ${lockTimeout}`)\n",
     ],
     ['the lock timeout outlasts the transaction', 'set local lock_timeout', 'set lock_timeout'],
     [
@@ -227,7 +227,11 @@ const fence = faultsIn(
       "if (options.fence === 'exclusive') await query",
       'if (true) await query',
     ],
-    ['deletions have ten minutes', "raw(`'60s'`)", "raw(`'600s'`)"],
+    [
+      'deletions have ten times as long',
+      "raw(`'${database.deleteMsMax}ms'`)",
+      "raw(`'${database.deleteMsMax}0ms'`)",
+    ],
   ],
 )
 

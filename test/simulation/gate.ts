@@ -194,7 +194,11 @@ export class Gate {
         return result
       },
     }
-    return { db: gated as unknown as Database['db'], close: () => Promise.resolve() }
+    return {
+      ...actor.handle.database,
+      db: gated as unknown as Database['db'],
+      close: () => Promise.resolve(),
+    }
   }
 }
 

@@ -130,6 +130,7 @@ function openPrepared(url: string): Database {
   const client = postgres(url, { max: 1, onnotice: () => {} })
   return {
     db: drizzle(prepared(client)),
+    deleteMsMax: 60_000,
     close: (timeoutSeconds = 5) => client.end({ timeout: timeoutSeconds }),
   }
 }

@@ -15,8 +15,8 @@ export interface Receiver {
 }
 
 /** Opens it. The caller closes the database. */
-export async function openReceiver(url: string): Promise<Receiver> {
-  const database = openDatabase(url)
+export async function openReceiver(url: string, options: { deleteMsMax?: number } = {}): Promise<Receiver> {
+  const database = openDatabase(url, options)
   const shape = await readShape(database.db)
   return {
     database,

@@ -36,6 +36,8 @@ export interface SyncOptions extends Partial<PassOptions> {
   /** Another login than the database's owner. */
   databaseUrl?: string
   limits?: ClerkClientOptions['limits']
+  /** How long a batch of deletions may take. */
+  deleteMsMax?: number
   /** Aborting it ends the run. */
   stop?: AbortController
   /** `cli` unless given. */
@@ -77,6 +79,7 @@ async function syncOnce(sandbox: Sandbox, url: string, options: SyncOptions): Pr
     secretKey,
     databaseUrl = url,
     limits,
+    deleteMsMax,
     stop = new AbortController(),
     trigger = 'cli',
     tick,
@@ -84,7 +87,7 @@ async function syncOnce(sandbox: Sandbox, url: string, options: SyncOptions): Pr
   } = options
   const lines: string[] = []
   const changes: ShownChange[] = []
-  const database = openDatabase(databaseUrl)
+  const database = openDatabase(databaseUrl, { ...(deleteMsMax === undefined ? {} : { deleteMsMax }) })
   const heartbeatDatabase = openDatabase(databaseUrl, { connections: 1 })
   try {
     const outcome = await reconcile(

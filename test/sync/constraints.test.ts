@@ -1,4 +1,5 @@
 // The app's own constraints, triggers and transactions: what they refuse is told by name and holds up nobody else.
+import { randomBytes } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
 import type { SandboxUser } from '../../src/dev/sandbox/server.ts'
@@ -231,7 +232,7 @@ describe('one user by name', () => {
     const again = await world.sync({ pass: 'user', userId: idAt(2) })
     expect(again.report).toMatchObject({ status: 'succeeded', counts: { deleted: 1 } })
     const [tombstone] = await world.database.sql`select clerk_id, run_id from clerk_sync.tombstones`
-    expect(tombstone).toEqual({ clerk_id: idAt(2), run_id: null })
+    expect(tombstone).toEqual({ clerk_id: idAt(2), run_id: String(again.report.runId) })
   })
 })
 
@@ -379,6 +380,139 @@ describe('a trigger', () => {
     })
     expect(await world.rows()).toEqual(world.wanted())
   })
+})
+
+describe('a deletion that takes longer than it may', () => {
+  /** As slow as a cascade over a table without an index. */
+  const slowDeletion = (condition: string) =>
+    run(`create function cascade() returns trigger language plpgsql as $$ begin
+        if ${condition} then perform pg_sleep(60); end if; return old; end $$;
+      create trigger cascade before delete on users for each row execute function cascade()`)
+  const tooSlow = expect.stringMatching(
+    /^the deletion took longer than 0.2 s \(57014\): is an index missing on a table that refers to users\?$/,
+  )
+
+  test('is rejected by name, in words that say what to look for, and holds up no other', async () => {
+    await slowDeletion(`old.clerk_id = '${idAt(2)}'`)
+    for (const index of [1, 2, 3]) world.sandbox.users.delete(idAt(index))
+    const outcome = await world.sync({ deleteMsMax: 200 })
+    expect(outcome.report).toMatchObject({ status: 'partial', error: null, counts: { deleted: 2 } })
+    expect(outcome.rejections).toEqual([{ clerkId: idAt(2), reason: tooSlow }])
+    const one = await world.sync({ pass: 'user', userId: idAt(2), deleteMsMax: 200 })
+    expect(one.rejections).toEqual([{ clerkId: idAt(2), reason: tooSlow }])
+    await run('drop trigger cascade on users')
+    expect((await world.sync()).report).toMatchObject({ status: 'succeeded', counts: { deleted: 1 } })
+    expect(await world.rows()).toEqual(world.wanted())
+  })
+
+  test('five times in a row leaves the others for the next run, which begins with another row', async () => {
+    const gone = users.slice(0, 8).map(({ id }) => id)
+    gone.sort()
+    // The second run of this table begins with its third row, the third run with the fourth.
+    const slow = gone.slice(2, 7)
+    await slowDeletion(`old.clerk_id = any('{${slow}}')`)
+    for (const id of gone) world.sandbox.users.delete(id)
+    const left = 'deletion left for the next run: those before it took too long'
+    for (const deleted of [0, 3]) {
+      const outcome = await world.sync({ deleteMsMax: 50 })
+      expect(outcome.report).toMatchObject({ status: 'partial', error: null, counts: { deleted } })
+      expect(outcome.rejections.filter(({ reason }) => reason === left)).toHaveLength(3 - deleted)
+    }
+    expect([...(await world.rows()).keys()].filter((id) => gone.includes(id)).sort()).toEqual(slow)
+  })
+})
+
+test('a write that the role’s own time limit cuts off is told apart from one that another transaction holds up', async () => {
+  const { sql, url } = world.database
+  await run(`create function slow() returns trigger language plpgsql as $$ begin
+      if new.clerk_id = '${idAt(2)}' then perform pg_sleep(60); end if; return new; end $$;
+    create trigger slow before update on users for each row execute function slow()`)
+  for (const index of [2, 3]) world.sandbox.users.update(idAt(index), { first_name: 'Changed' })
+  const [{ role } = {}] = await sql`select current_user as role`
+  await run(`alter role ${role} in database ${new URL(url).pathname.slice(1)} set statement_timeout = '1s'`)
+  const outcome = await world.sync()
+  await expectRejected(outcome, [idAt(2)], /^the write was cut off because it took too long \(57014\)$/)
+  expect(outcome.report.counts).toMatchObject({ updated: 1 })
+})
+
+describe('a role that may not do everything', () => {
+  /** A login that may do all that the README asks for, but for `revoked`. */
+  async function loginWithout(revoked: string): Promise<string> {
+    const name = `writer_${randomBytes(4).toString('hex')}`
+    await run(`create role ${name} login password 'writer'; grant usage on schema public, clerk_sync to ${name};
+      grant all on all tables in schema public, clerk_sync to ${name};
+      grant all on all sequences in schema clerk_sync to ${name}; ${revoked.replace('$role', name)}`)
+    roles.push(name)
+    return Object.assign(new URL(world.database.url), { username: name, password: 'writer' }).href
+  }
+  const roles: string[] = []
+  afterEach(async () => {
+    for (const name of roles.splice(0)) await run(`drop owned by ${name}; drop role ${name}`)
+  })
+
+  test('rejects the rows that it may not delete, by name, and the rest of the pass counts', async () => {
+    const databaseUrl = await loginWithout('revoke delete on users from $role')
+    for (const index of [1, 2]) world.sandbox.users.delete(idAt(index))
+    const created = world.sandbox.users.create()
+    for (const done of [1, 0]) {
+      const outcome = await world.sync({ databaseUrl })
+      expect(outcome.report).toMatchObject({
+        status: 'partial',
+        error: null,
+        counts: { created: done, deleted: 0 },
+      })
+      expect(exitCodeOf(outcome, noFlags)).toBe(4)
+      expect(outcome.rejections.map(({ clerkId }) => clerkId).sort()).toEqual([idAt(1), idAt(2)].sort())
+      for (const { reason } of outcome.rejections) {
+        expect(reason).toBe('the database role lacks a privilege to delete it (42501)')
+      }
+    }
+    expect((await world.rows()).has(created.id)).toBe(true)
+    expect((await world.sync()).report).toMatchObject({ status: 'succeeded', counts: { deleted: 2 } })
+  })
+
+  test('that a trigger turns away for one user holds up nobody else', async () => {
+    await run(`create table secrets (name text); create function look() returns trigger language plpgsql as $$ begin
+        if new.clerk_id = '${idAt(2)}' then insert into secrets values (new.name); end if; return new; end $$;
+      create trigger look before update on users for each row execute function look()`)
+    const databaseUrl = await loginWithout('revoke all on secrets from $role')
+    for (const index of [2, 3]) world.sandbox.users.update(idAt(index), { first_name: 'Changed' })
+    const outcome = await world.sync({ databaseUrl })
+    await expectRejected(outcome, [idAt(2)], /^the database role lacks a privilege to write it \(42501\)$/)
+    expect(outcome.report.counts).toMatchObject({ updated: 1 })
+  })
+
+  test('to write anybody at all ends the run once that is plain, and 78 says that nothing was written', async () => {
+    const databaseUrl = await loginWithout('revoke insert on users from $role')
+    for (let index = 0; index < 101; index++) world.sandbox.users.create()
+    const nothing = await world.sync({ databaseUrl })
+    expect(nothing.report).toMatchObject({ status: 'refused', error: { kind: 'configuration' } })
+    expect(exitCodeOf(nothing, noFlags)).toBe(78)
+    // The update comes on an earlier page than the newcomers.
+    world.sandbox.users.update(idAt(0), { first_name: 'Changed' })
+    const something = await world.sync({ databaseUrl, pageSize: 20 })
+    expect(something.report).toMatchObject({
+      status: 'failed',
+      error: { kind: 'configuration' },
+      counts: { updated: 1 },
+    })
+    expect(exitCodeOf(something, noFlags)).toBe(1)
+  })
+})
+
+test('a key that is revoked after the first page has failed the run, not refused it: rows were written', async () => {
+  for (let index = 0; index < 20; index++) world.sandbox.users.create()
+  let pages = 0
+  world.sandbox.onRequest = ({ query }) => {
+    if (!query.has('starting_after') || ++pages < 5) return
+    world.sandbox.faults.add({ endpoint: 'list', kind: 401, times: Number.POSITIVE_INFINITY })
+  }
+  const outcome = await world.sync({ pageSize: 10 })
+  expect(outcome.report.counts.created).toBeGreaterThan(0)
+  expect(outcome.report).toMatchObject({ status: 'failed', error: { kind: 'configuration' } })
+  expect(exitCodeOf(outcome, noFlags)).toBe(1)
+  const [ledger] = await world.database.sql`select status from clerk_sync.runs order by id desc limit 1`
+  expect(ledger).toEqual({ status: 'failed' })
 })
 
 describe('a transaction of the app’s', () => {

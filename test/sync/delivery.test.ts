@@ -181,6 +181,27 @@ describe('what the app’s schema refuses', () => {
   })
 })
 
+test('a deletion that takes longer than it may is tried again by the sender, and says what to look for', async () => {
+  const db = await createTestDatabase()
+  const receiver = await openReceiver(db.url, { deleteMsMax: 200 })
+  try {
+    const id = newUserId()
+    await receiver.user(userOf(id, 0))
+    await db.sql.unsafe(`create function cascade() returns trigger language plpgsql as $$ begin
+        perform pg_sleep(60); return old; end $$;
+      create trigger cascade before delete on users for each row execute function cascade()`)
+    await expect(receiver.deletion(id)).rejects.toMatchObject({
+      kind: 'transient',
+      message: 'the write was cut off because it took too long',
+      hint: expect.stringContaining('Is an index missing'),
+    })
+    expect(await standing(db.sql, id)).toEqual({ name: 'V0', tombstone: false })
+  } finally {
+    await receiver.database.close(0)
+    await db.drop()
+  }
+})
+
 /** Text that does not compress: an index refuses it for its length. */
 function noise(length: number): string {
   let state = 1

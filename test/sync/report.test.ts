@@ -29,15 +29,15 @@ function tallyOf({ counts, rejected = [], ...facts }: Facts): Tally {
 
 function outcomeOf(
   facts: Facts,
-  options: { dryRun?: boolean; policy?: 'sync' | 'upsert-only'; error?: unknown } = {},
+  options: { dryRun?: boolean; policy?: 'sync' | 'upsert-only'; error?: unknown; hasWritten?: boolean } = {},
 ) {
-  const { dryRun = false, policy = 'sync', error } = options
+  const { dryRun = false, policy = 'sync', error, hasWritten = false } = options
   const tally = tallyOf(facts)
   const report: Report = {
     runId: dryRun ? null : 1,
     pass: 'full',
     trigger: 'cli',
-    status: statusOf(tally, policy, error),
+    status: statusOf(tally, policy, error, hasWritten),
     dryRun,
     instanceId: 'ins_1',
     counts: tally.total(),
@@ -161,6 +161,21 @@ describe('a run that ended with an error', () => {
       }
     }
     expect(exitCodeOfError(error)).toBe(code)
+  })
+
+  test.each(['configuration', 'refused'] as const)(
+    'of the kind %s that came after a write has failed, since 78 says that nothing was written',
+    (kind) => {
+      const outcome = outcomeOf({}, { error: new SyncError(kind, 'x'), hasWritten: true })
+      expect(outcome.report.status).toBe('failed')
+      expect(exitCodeOf(outcome, noFlags)).toBe(1)
+    },
+  )
+
+  test('that waiting can mend says so also after a write', () => {
+    const outcome = outcomeOf({}, { error: new SyncError('transient', 'x'), hasWritten: true })
+    expect(outcome.report.status).toBe('failed')
+    expect(exitCodeOf(outcome, noFlags)).toBe(75)
   })
 
   test('exits with 0 under --skip-if-running only where another run holds the lease', () => {

@@ -1,0 +1,96 @@
+// What becomes of a user whose write or deletion Postgres refuses: it is rejected by name, in words that say what to
+// look for. The rule: what is refused for one user ends no run; what is refused for very many is about the table, and does.
+import type { PostgresRefusal } from '../db/database.ts'
+import { SyncError } from '../errors.ts'
+import type { Pass } from './pass.ts'
+
+/** One constraint that refuses more users than this is about the app's schema, not about a user. */
+const refusalsPerConstraint = 100
+/** So many users behind other transactions' locks: somebody holds the table, and each would wait 2 s. */
+const lockRefusals = 20
+/** So many users whose write was cut off: each had taken as long as Postgres lets a statement take. */
+const timeoutRefusals = 20
+/** What the refusals for want of a privilege are counted by. */
+const privilege = 'a missing privilege'
+
+/** Rejects a user whose row Postgres does not write. Throws once so many are refused for one reason. */
+export function rejectWrite(pass: Pass, clerkId: string, refusal: PostgresRefusal): void {
+  const reasons: Record<PostgresRefusal['kind'], string> = {
+    row: `refused by ${refusal.constraint} (${refusal.code})`,
+    privilege: `the database role lacks a privilege to write it (${refusal.code})`,
+    lock: `another transaction holds the row (${refusal.code})`,
+    fence: `another transaction holds the row (${refusal.code})`,
+    timeout: `the write was cut off because it took too long (${refusal.code})`,
+  }
+  pass.tally.rejected.set(clerkId, reasons[refusal.kind])
+  countRefusal(pass, clerkId, refusal)
+}
+
+/** Rejects a user whose row Postgres does not delete. Throws once so many are refused for one reason. */
+export function rejectDeletion(pass: Pass, clerkId: string, refusal: PostgresRefusal): void {
+  const seconds = pass.database.deleteMsMax / 1000
+  const reasons: Record<PostgresRefusal['kind'], string> = {
+    row: `deletion refused by ${refusal.constraint} (${refusal.code})`,
+    privilege: `the database role lacks a privilege to delete it (${refusal.code})`,
+    lock: `another transaction holds the row (${refusal.code})`,
+    fence: `another transaction holds the row (${refusal.code})`,
+    timeout: `the deletion took longer than ${seconds} s (${refusal.code}): is an index missing on a table that refers to users?`,
+  }
+  pass.tally.kept.refused.add(clerkId)
+  pass.tally.rejected.set(clerkId, reasons[refusal.kind])
+  // Deletions that take too long are bounded where they are made.
+  if (refusal.kind !== 'timeout') countRefusal(pass, clerkId, refusal)
+}
+
+/** Rejects a user whose deletion was not even tried, since those before it took too long. */
+export function rejectUntried(pass: Pass, clerkId: string): void {
+  pass.tally.kept.refused.add(clerkId)
+  pass.tally.rejected.set(clerkId, 'deletion left for the next run: those before it took too long')
+}
+
+function countRefusal(pass: Pass, clerkId: string, refusal: PostgresRefusal): void {
+  switch (refusal.kind) {
+    case 'row':
+      if (usersRefusedBy(pass, clerkId, refusal.constraint) > refusalsPerConstraint) throw tooMany(refusal)
+      return
+    case 'privilege':
+      if (usersRefusedBy(pass, clerkId, privilege) > refusalsPerConstraint) throw lacksPrivilege(refusal)
+      return
+    case 'timeout':
+      if (usersRefusedBy(pass, clerkId, 'a timeout') > timeoutRefusals) throw tooSlow(refusal)
+      return
+    default:
+      if (usersRefusedBy(pass, clerkId, 'a lock') > lockRefusals) throw tableHeld(refusal)
+  }
+}
+
+/** How many users have been refused for this reason, this one included. */
+function usersRefusedBy(pass: Pass, clerkId: string, reason: string): number {
+  const users = pass.tally.refusals.get(reason) ?? new Set()
+  pass.tally.refusals.set(reason, users.add(clerkId))
+  return users.size
+}
+
+const tooMany = (refusal: PostgresRefusal) =>
+  new SyncError('constraint', `${refusal.constraint} refuses more than ${refusalsPerConstraint} users`, {
+    hint: 'A constraint or column of the app does not fit the users that Clerk has. Relax it, or give it a default.',
+    facts: { code: refusal.code, constraint: refusal.constraint },
+  })
+
+const lacksPrivilege = (refusal: PostgresRefusal) =>
+  new SyncError('configuration', 'the database role lacks a privilege', {
+    hint: 'Grant what the README lists to the role in DATABASE_URL.',
+    facts: { code: refusal.code },
+  })
+
+const tooSlow = (refusal: PostgresRefusal) =>
+  new SyncError('constraint', 'writes to the users table are cut off because they take too long', {
+    hint: 'Has the role a statement_timeout, or the table a slow trigger?',
+    facts: { code: refusal.code },
+  })
+
+const tableHeld = (refusal: PostgresRefusal) =>
+  new SyncError('transient', 'other transactions hold too many rows of the users table', {
+    hint: 'A long transaction of the app or a lock on the table is in the way. Try again when it has ended.',
+    facts: { code: refusal.code },
+  })
