@@ -3,8 +3,8 @@ import { configDefaults, defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    // These hold only there: vitest.surroundings.config.ts.
-    exclude: [...configDefaults.exclude, 'test/surroundings/**'],
+    // These hold only there: vitest.compatibility.config.ts.
+    exclude: [...configDefaults.exclude, 'test/compatibility/**'],
     globalSetup: ['test/support/global-setup.ts'],
     // Half of the time goes by in waiting, for locks and for processes: even on two cores a second file runs beside the first.
     maxWorkers: 2,

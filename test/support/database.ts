@@ -9,7 +9,7 @@ import { expectCleanSessions, warmPool } from './pgbouncer.ts'
 
 /** A database that only one test file knows. */
 export interface TestDatabase {
-  /** For the code under test: through the pooler or as the role that the surroundings have. */
+  /** For the code under test: through the pooler or as the role that the environment has. */
   readonly url: string
   /**
    * The test's own look at the world, as a superuser and past any pooler: one connection, so a transaction on it must

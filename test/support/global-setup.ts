@@ -29,31 +29,31 @@ export default async function setup(project: TestProject): Promise<() => Promise
     if (/^(DATABASE_URL$|CLERK_|PG)/.test(name)) delete process.env[name]
   }
   const databasePrefix = `clerk_sync_test_${randomBytes(4).toString('hex')}_`
-  const surroundings = await openSurroundings(project.name, databasePrefix)
-  const { url, pooledUrl = url } = surroundings
+  const environment = await openEnvironment(project.name, databasePrefix)
+  const { url, pooledUrl = url } = environment
   let codeUrls = { migrated: pooledUrl, empty: pooledUrl }
   try {
     await createTemplate(url, `${databasePrefix}template`, async (templateUrl) => {
       if (project.name === 'minimal-role') codeUrls = await createRoles(templateUrl)
     })
   } catch (error) {
-    await surroundings.stop()
+    await environment.stop()
     throw error
   }
   project.provide('postgresUrl', url)
   project.provide('databasePrefix', databasePrefix)
   project.provide('codeUrls', codeUrls)
   project.provide('isPooled', pooledUrl !== url)
-  return surroundings.stop
+  return environment.stop
 }
 
-interface Surroundings {
+interface Environment {
   readonly url: string
   readonly pooledUrl?: string
   stop(): Promise<void>
 }
 
-async function openSurroundings(name: string, databasePrefix: string): Promise<Surroundings> {
+async function openEnvironment(name: string, databasePrefix: string): Promise<Environment> {
   const other = process.env.TEST_DATABASE_URL
   if (name === '' && other) return { url: other, stop: () => dropDatabases(other, databasePrefix) }
   const server = await startServer({ version: name === 'postgres-15' ? '15' : 'embedded' })

@@ -9,8 +9,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { freePort } from '../../src/dev/postgres-cluster.ts'
 import { prepareHome } from '../../src/dev/postgres-home.ts'
+import { pgbouncerPath } from './environments.ts'
 import type { Server } from './server.ts'
-import { pgbouncerPath } from './surroundings.ts'
 
 /** Starts a pooler in front of the server. The caller stops it before the server, in whose folder it lives. */
 export async function startPgbouncer(server: Server): Promise<{ url: string; stop: () => Promise<void> }> {

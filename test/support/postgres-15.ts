@@ -5,7 +5,7 @@ import { chown, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { freePort } from '../../src/dev/postgres-cluster.ts'
 import { clusterOf, prepareHome, runAs } from '../../src/dev/postgres-home.ts'
-import { postgres15Folder } from './surroundings.ts'
+import { postgres15Folder } from './environments.ts'
 
 /** Starts it on a free port. Whoever ends it goes by postmaster.pid. */
 export async function openPostgres15(options: {

@@ -2,7 +2,7 @@
 // never from the code under test.
 import { isDeepStrictEqual } from 'node:util'
 import { readRows, wantedRows } from '../support/world.ts'
-import type { SeenStep, SeenWrite } from './witness.ts'
+import type { SeenStep, SeenWrite } from './recorder.ts'
 import type { Ended, World } from './world.ts'
 
 /** Statuses that a run gives itself; `abandoned` is given by the next one. */
@@ -45,19 +45,19 @@ export class Checks {
 
   /** Looks at all that was written since the last look. */
   async look(): Promise<void> {
-    const { witness, changes } = this.world
+    const { recorder, changes } = this.world
     const told = changes.answered.slice(this.answeredBefore)
     this.answeredBefore += told.length
-    const { steps, writes, next } = await witness.seenFrom(this.seenUpTo)
+    const { steps, writes, next } = await recorder.seenFrom(this.seenUpTo)
     this.seenUpTo = next
     for (const step of steps) this.step(step)
     for (const write of writes) this.write(write)
-    const rows = await readRows(witness.sql)
+    const rows = await readRows(recorder.sql)
     for (const id of this.written) {
       if (!rows.has(id) && changes.sandbox.users.get(id) !== undefined)
         this.violated(`the row of ${id}, who is in Clerk, is gone`)
     }
-    for (const id of await witness.unburied())
+    for (const id of await recorder.unburied())
       this.violated(`the row of ${id} was deleted and left no tombstone`)
     for (const { type, user, result } of told) {
       const row = rows.get(user.id)
@@ -113,7 +113,7 @@ export class Checks {
 
   /** A process is over: what the ledger says of its newest run must not change any more, unless it is abandoned. */
   async ended(process: number): Promise<string | undefined> {
-    const run = await this.world.witness.lastRunOf(process)
+    const run = await this.world.recorder.lastRunOf(process)
     if (run !== undefined) this.endings.set(run.id, run.status === 'running' ? 'abandoned' : run.status)
     return run?.status
   }
@@ -121,7 +121,7 @@ export class Checks {
   /** After the last clean run: the table equals Clerk, nothing is left over, and the ledger told the truth. */
   async end(ended: Ended, exactCounts: boolean): Promise<void> {
     await this.look()
-    const { sql } = this.world.witness
+    const { sql } = this.world.recorder
     const report = ended.code === 0 ? JSON.parse(ended.stdout) : undefined
     if (report?.status !== 'succeeded' || report.counts.pending !== 0) {
       this.violated(`the clean run ended with ${ended.code}: ${ended.stdout}${ended.stderr}`)

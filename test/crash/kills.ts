@@ -5,7 +5,7 @@ import { type Random, randomFrom, seedOf } from '../../src/dev/sandbox/random.ts
 import { createGate } from '../support/gate.ts'
 import { freePort } from '../worker/workers.ts'
 import { Checks } from './checks.ts'
-import { type Found, look, type Moment, momentFrom, waitFor } from './moments.ts'
+import { type Found, type KillPoint, killPointFrom, look, waitFor } from './kill-points.ts'
 import type { OwnServer } from './server.ts'
 import { keepChanging, openWorld, type Process, passSilence, sessionsGone, type World } from './world.ts'
 
@@ -17,7 +17,7 @@ const successorMsMax = 400
 
 export interface Kill extends Found {
   readonly by: 'sync' | 'worker' | 'incremental sync'
-  readonly moment: Moment
+  readonly moment: KillPoint
   /** It had taken over from one that slept, and has woken. */
   readonly woke: boolean
 }
@@ -85,7 +85,7 @@ async function killAll(
     keepChanging(world, random, 4 + random.below(8))
     kills = add(await killOne(world, checks, random, !kills.some((kill) => kill.woke)))
     await checks.look()
-    await passSilence(world.witness)
+    await passSilence(world.recorder)
     if (random.chance(0.3)) world.changes.settle()
   }
   world.onRequest = undefined
@@ -95,8 +95,8 @@ async function killAll(
   await checks.end(await world.sync(flags).ended, true)
 }
 
-async function countRuns({ witness }: World): Promise<Record<string, number>> {
-  const runs = await witness.sql<{ status: string; count: number }[]>`
+async function countRuns({ recorder }: World): Promise<Record<string, number>> {
+  const runs = await recorder.sql<{ status: string; count: number }[]>`
     select status, count(*)::int from clerk_sync.runs group by 1 order by 2 desc`
   return Object.fromEntries(runs.map(({ status, count }) => [status, count]))
 }
@@ -108,47 +108,47 @@ async function killOne(
   random: Random,
   isSleeperDue: boolean,
 ): Promise<Kill | undefined> {
-  const moment = momentFrom(random)
+  const moment = killPointFrom(random)
   const share = random.fraction()
   const by = share < 0.25 ? 'worker' : share < 0.37 ? 'incremental sync' : 'sync'
   const maySleep = random.chance(sleepShare) || isSleeperDue
-  if (moment.kind === 'stop') await world.witness.arm(moment.stop, moment.nth)
+  if (moment.kind === 'stop') await world.recorder.arm(moment.stop, moment.nth)
   const flags = by === 'sync' ? [] : ['--incremental']
   const process = by === 'worker' ? world.worker(await freePort()) : world.sync(flags)
   const late = by === 'worker' ? sleep(workerMsMax) : new Promise<never>(() => {})
   await Promise.race([waitFor(moment, process, world), late])
   // Frozen first, so that what it was doing can be looked at; what it dies of is the same.
   process.child.kill('SIGSTOP')
-  const found = await look(moment, process, world.witness)
+  const found = await look(moment, process, world.recorder)
   const hasMore = found.phase === 'pages' || found.phase === 'confirming deletions'
   const sleeps = maySleep && by !== 'worker' && hasMore && found.within === 'none'
   if (!sleeps) {
     const isKilled = await finishOff(process, found, world, checks)
     return isKilled ? { ...found, by, moment, woke: false } : undefined
   }
-  await world.witness.disarm()
+  await world.recorder.disarm()
   const successor = await takeOver(world, process, checks)
   await sleep(random.below(successorMsMax))
   successor.child.kill('SIGSTOP')
-  const next = await look(undefined, successor, world.witness)
+  const next = await look(undefined, successor, world.recorder)
   const isKilled = await finishOff(successor, next, world, checks)
   return isKilled ? { ...next, by: 'sync', moment, woke: true } : undefined
 }
 
 /** Kills the frozen process and waits until Postgres has noticed. False if it had ended before. */
 async function finishOff(process: Process, found: Found, world: World, checks: Checks): Promise<boolean> {
-  const { witness, changes } = world
+  const { recorder, changes } = world
   process.child.kill('SIGKILL')
   const { signal, stdout, stderr } = await process.ended
-  await witness.disarm()
+  await recorder.disarm()
   await changes.quiet()
-  await sessionsGone(witness)
+  await sessionsGone(recorder)
   const isKilled = signal === 'SIGKILL'
   if (!isKilled && process.port !== undefined)
     checks.violated(`the worker ended by itself: ${stdout}${stderr}`)
   if (isKilled) await checks.ended(process.number)
   for (const xid of found.doomed) {
-    const fate = await witness.fateOf(xid)
+    const fate = await recorder.fateOf(xid)
     if (fate !== 'aborted')
       checks.violated(`process ${process.number} died in a transaction, which was ${fate}`)
   }
@@ -160,7 +160,7 @@ async function takeOver(world: World, sleeper: Process, checks: Checks): Promise
   const rival = await world.sync().ended
   if (rival.code !== 75)
     checks.violated(`a run beside one that was silent for a moment ended with ${rival.code}`)
-  await passSilence(world.witness)
+  await passSilence(world.recorder)
   const { onRequest } = world
   const reached = createGate()
   const released = createGate()

@@ -1,10 +1,10 @@
 // The moment at which a process is met: what a seed decides, how it is waited for, and what the process is found doing.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Random } from '../../src/dev/sandbox/random.ts'
-import { type Session, type Stop, stops, type Witness } from './witness.ts'
+import { type Recorder, type Session, type Stop, stops } from './recorder.ts'
 import type { Process, World } from './world.ts'
 
-export type Moment =
+export type KillPoint =
   /** When its so manyth request has come in, or so many ms later. */
   | { readonly kind: 'request'; readonly nth: number; readonly laterMs: number }
   /** So long after its start, or after its first request. */
@@ -47,7 +47,7 @@ const timesMet: Partial<Record<Stop, number>> = {
 }
 const held = Object.keys(stops) as [Stop, ...Stop[]]
 
-export function momentFrom(random: Random): Moment {
+export function killPointFrom(random: Random): KillPoint {
   const share = random.fraction()
   if (share < 0.4) {
     const laterMs = random.chance(0.5) ? 0 : 1 + random.below(15)
@@ -60,7 +60,7 @@ export function momentFrom(random: Random): Moment {
 }
 
 /** Waits for the moment. False if the process ended without it. */
-export async function waitFor(moment: Moment, process: Process, world: World): Promise<boolean> {
+export async function waitFor(moment: KillPoint, process: Process, world: World): Promise<boolean> {
   let isOver = false
   const ended = process.ended.then(() => {
     isOver = true
@@ -70,7 +70,7 @@ export async function waitFor(moment: Moment, process: Process, world: World): P
 }
 
 async function reached(
-  moment: Moment,
+  moment: KillPoint,
   process: Process,
   world: World,
   isOver: () => boolean,
@@ -83,15 +83,19 @@ async function reached(
     while (process.requests.length < moment.nth && !isOver()) await sleep(1)
     if (moment.laterMs > 0) await sleep(moment.laterMs)
   } else {
-    while (!isOver() && !(await world.witness.sessions()).some((session) => session.isHeld)) await sleep(4)
+    while (!isOver() && !(await world.recorder.sessions()).some((session) => session.isHeld)) await sleep(4)
   }
   return !isOver()
 }
 
 /** What the frozen process was doing. */
-export async function look(moment: Moment | undefined, process: Process, witness: Witness): Promise<Found> {
-  const sessions = await witness.sessions()
-  const run = await witness.lastRunOf(process.number)
+export async function look(
+  moment: KillPoint | undefined,
+  process: Process,
+  recorder: Recorder,
+): Promise<Found> {
+  const sessions = await recorder.sessions()
+  const run = await recorder.lastRunOf(process.number)
   const isCommitStop = moment?.kind === 'stop' && stops[moment.stop] === 'commit'
   const held = sessions.find((session) => session.isHeld)
   const within =
@@ -116,7 +120,7 @@ function phaseOf(
   process: Process,
   status: string | undefined,
   sessions: readonly Session[],
-  moment: Moment | undefined,
+  moment: KillPoint | undefined,
 ): Phase {
   const query = sessions
     .filter((session) => session.isInTransaction || session.isHeld)

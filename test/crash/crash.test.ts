@@ -1,5 +1,5 @@
 // The kills in small, with a seed that nobody has run before: processes die, and Postgres falls under them. As many as
-// the machine manages in a few seconds; `npm run kills` does it for longer.
+// the machine manages in a few seconds; `npm run crash` does it for longer.
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { runKills } from './kills.ts'
 import { runOutages } from './outages.ts'

@@ -1,16 +1,16 @@
-// The tests that meet the database, once more in other surroundings: a vitest project for each of them. The rule: what
+// The tests that meet the database, once more in other environments, a vitest project for each of them. The rule: what
 // cannot run on this machine is named, with the reason.
 import { existsSync } from 'node:fs'
 import { configDefaults, defineConfig } from 'vitest/config'
-import { surroundings } from './test/support/surroundings.ts'
+import { environments } from './test/support/environments.ts'
 import plain from './vitest.config.ts'
 
-const projects = Object.entries(surroundings).flatMap(([name, { needs, files }]) => {
+const projects = Object.entries(environments).flatMap(([name, { needs, files }]) => {
   if (needs !== undefined && !existsSync(needs.program)) {
     process.stderr.write(`skipped: ${name}, since ${needs.program} is missing (${needs.from})\n`)
     return []
   }
-  const include = [`surroundings/${name}`, ...files].map((file) => `test/${file}.test.ts`)
+  const include = [`compatibility/${name}`, ...files].map((file) => `test/${file}.test.ts`)
   return [{ test: { ...plain.test, name, include, exclude: configDefaults.exclude } }]
 })
 

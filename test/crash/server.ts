@@ -31,7 +31,7 @@ export async function openServer(): Promise<OwnServer> {
   return {
     stop,
     async createDatabase() {
-      const name = `clerk_sync_kills_${randomBytes(4).toString('hex')}`
+      const name = `clerk_sync_crash_${randomBytes(4).toString('hex')}`
       await asAdmin(url, (admin) => admin`create database ${admin(name)} template template0 encoding 'UTF8'`)
       const own = Object.assign(new URL(url), { pathname: name }).href
       const pool = openDatabase(own)

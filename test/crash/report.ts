@@ -1,7 +1,8 @@
 // What a run of kills or outages came to, as a person reads it: how often which moment was met, what was violated, and
 // the command that repeats it.
+
+import { phases } from './kill-points.ts'
 import type { KillsResult } from './kills.ts'
-import { phases } from './moments.ts'
 import type { OutagesResult } from './outages.ts'
 
 const violationsShown = 10
@@ -17,7 +18,7 @@ export function describeKills(result: KillsResult, seed: number): string {
     `  ledger: ${pairs(runs)}; ${countsCompared} reports compared; ${webhooks} webhooks answered with 200`,
     ...violationLines(
       result.violations,
-      `npm run kills -- --kills ${kills.length + 1} --outages 0 --seed ${seed}`,
+      `npm run crash -- --kills ${kills.length + 1} --outages 0 --seed ${seed}`,
     ),
     '',
   ].join('\n')
@@ -33,7 +34,7 @@ export function describeOutages(result: OutagesResult, seed: number): string {
     `  exit codes of sync: ${pairs(exits)}; ${countsCompared} reports compared; ${webhooks} webhooks answered with 200`,
     ...violationLines(
       result.violations,
-      `npm run kills -- --kills 0 --outages ${outages.length + 1} --seed ${seed}`,
+      `npm run crash -- --kills 0 --outages ${outages.length + 1} --seed ${seed}`,
     ),
     '',
   ].join('\n')

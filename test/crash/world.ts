@@ -8,8 +8,8 @@ import type { Random } from '../../src/dev/sandbox/random.ts'
 import { buildClerkSync } from '../support/build.ts'
 import { until } from '../worker/workers.ts'
 import { type Changes, openChanges } from './changes.ts'
+import { openRecorder, type Recorder } from './recorder.ts'
 import type { OwnServer } from './server.ts'
-import { openWitness, type Witness } from './witness.ts'
 
 export interface Process {
   readonly number: number
@@ -30,7 +30,7 @@ export interface Ended {
 
 export interface World {
   readonly changes: Changes
-  readonly witness: Witness
+  readonly recorder: Recorder
   readonly server: OwnServer
   /** All that were started, by number. */
   readonly processes: ReadonlyMap<number, Process>
@@ -45,7 +45,7 @@ export interface World {
 export async function openWorld(server: OwnServer, seed: number): Promise<World> {
   const build = await buildClerkSync()
   const changes = await openChanges(seed)
-  const witness = await openWitness(await server.createDatabase())
+  const recorder = await openRecorder(await server.createDatabase())
   const { sandbox } = changes
   const processes = new Map<number, Process>()
   const running = new Set<ChildProcess>()
@@ -69,7 +69,7 @@ export async function openWorld(server: OwnServer, seed: number): Promise<World>
         CLERK_API_URL: sandbox.url,
         CLERK_WEBHOOK_SIGNING_SECRET: sandbox.webhookSecret,
         CLERK_REQUESTS_PER_10S: '1000',
-        DATABASE_URL: witness.urlFor(number),
+        DATABASE_URL: recorder.urlFor(number),
         // Deletions of an hour are many here, and what holds them back is not what is looked at.
         MAX_DELETES: '1000000',
         FULL_SCHEDULE: '*/2 * * * * *',
@@ -95,7 +95,7 @@ export async function openWorld(server: OwnServer, seed: number): Promise<World>
 
   const world: World = {
     changes,
-    witness,
+    recorder,
     server,
     processes,
     sync: (flags = []) => start(['sync', '--json', ...flags]),
@@ -106,7 +106,7 @@ export async function openWorld(server: OwnServer, seed: number): Promise<World>
       process.off('exit', atExit)
       await Promise.all([...processes.values()].map(({ ended }) => ended))
       await changes.close()
-      await witness.close()
+      await recorder.close()
       await build.remove()
     },
   }
@@ -119,16 +119,16 @@ export async function openWorld(server: OwnServer, seed: number): Promise<World>
 }
 
 /** Until no session of the tool is left. */
-export async function sessionsGone(witness: Witness): Promise<void> {
+export async function sessionsGone(recorder: Recorder): Promise<void> {
   await until(
-    () => witness.sessions(),
+    () => recorder.sessions(),
     (sessions) => sessions.length === 0,
   )
 }
 
 /** Makes the silence of whoever holds the lease as long as it takes to count as gone. */
-export async function passSilence(witness: Witness): Promise<void> {
-  await witness.sql`update clerk_sync.runs set heartbeat_at = heartbeat_at - interval '31 seconds' where status = 'running'`
+export async function passSilence(recorder: Recorder): Promise<void> {
+  await recorder.sql`update clerk_sync.runs set heartbeat_at = heartbeat_at - interval '31 seconds' where status = 'running'`
 }
 
 /** So many changes in Clerk now, and from now on some with its requests. A worker hears of them by webhook. */

@@ -5,7 +5,7 @@ import { type Random, randomFrom, seedOf } from '../../src/dev/sandbox/random.ts
 import { send } from '../support/endpoint.ts'
 import { freePort, until } from '../worker/workers.ts'
 import { Checks } from './checks.ts'
-import { type Found, look, type Moment, momentFrom, waitFor } from './moments.ts'
+import { type Found, type KillPoint, killPointFrom, look, waitFor } from './kill-points.ts'
 import type { OwnServer } from './server.ts'
 import { keepChanging, openWorld, type Process, passSilence, type World } from './world.ts'
 
@@ -87,7 +87,7 @@ async function meetSync(world: World, checks: Checks, random: Random, isRestart:
   const process = world.sync()
   const outage = await strike(world, process, random, isRestart)
   const code = await judgeEnd(process, outage, checks)
-  await passSilence(world.witness)
+  await passSilence(world.recorder)
   await checks.look()
   if (random.chance(0.3)) world.changes.settle()
   return { outage, code }
@@ -116,7 +116,7 @@ async function endAll(world: World, checks: Checks, worker: Process): Promise<vo
   if (code !== 0) checks.violated(`the worker ended with ${code}: ${stdout}${stderr}`)
   world.onRequest = undefined
   await world.changes.quiet()
-  await passSilence(world.witness)
+  await passSilence(world.recorder)
   world.changes.settle()
   await checks.end(await world.sync().ended, false)
 }
@@ -134,10 +134,10 @@ async function strike(
   random: Random,
   isRestart: boolean,
 ): Promise<Hit | undefined> {
-  const { witness, server } = world
-  const moment: Moment = momentFrom(random)
+  const { recorder, server } = world
+  const moment: KillPoint = killPointFrom(random)
   const hit = isRestart ? 'restart' : random.pick(cuts)
-  if (moment.kind === 'stop') await witness.arm(moment.stop, moment.nth)
+  if (moment.kind === 'stop') await recorder.arm(moment.stop, moment.nth)
   const from = process.requests.length
   const counted = moment.kind === 'request' ? { ...moment, nth: from + moment.nth } : moment
   const late = process.port === undefined ? new Promise<never>(() => {}) : sleep(workerMsMax, true)
@@ -145,19 +145,19 @@ async function strike(
   try {
     if (!isMet) return undefined
     process.child.kill('SIGSTOP')
-    const found = await look(moment, process, witness)
-    const pids = (await witness.sessions()).map(({ pid }) => pid)
+    const found = await look(moment, process, recorder)
+    const pids = (await recorder.sessions()).map(({ pid }) => pid)
     const chosen = hit === 'one session' ? pids.slice(random.below(pids.length)).slice(0, 1) : pids
     // A server takes a while to fall, in which the process goes on.
     if (hit === 'restart') {
       process.child.kill('SIGCONT')
       await server.restart()
-    } else await witness.sql`select pg_terminate_backend(pid) from unnest(${chosen}::int[]) as pid`
+    } else await recorder.sql`select pg_terminate_backend(pid) from unnest(${chosen}::int[]) as pid`
     return { ...found, hit }
   } finally {
     process.child.kill('SIGCONT')
     await until(
-      () => witness.disarm().catch(() => 'away'),
+      () => recorder.disarm().catch(() => 'away'),
       (answer) => answer === undefined,
     )
   }
@@ -184,7 +184,7 @@ async function judgeEnd(process: Process, outage: Found | undefined, checks: Che
 
 /** Until the worker is ready, takes webhooks, and has met the end of a run that it began after the outage. */
 async function recovers(world: World, worker: Process): Promise<void> {
-  const { sql } = world.witness
+  const { sql } = world.recorder
   const { port = 0 } = worker
   const [last] = await sql<{ id: number }[]>`select coalesce(max(id), 0)::int as id from clerk_sync.runs`
   const isOver = worker.ended.then(({ code, stdout, stderr }) => {
@@ -192,7 +192,7 @@ async function recovers(world: World, worker: Process): Promise<void> {
   })
   const recovered = until(
     async () => {
-      await passSilence(world.witness)
+      await passSilence(world.recorder)
       const [run] =
         await sql`select from clerk_sync.runs where id > ${last?.id ?? 0} and status = 'succeeded'`
       return run !== undefined && (await send(port, { method: 'GET', path: '/readyz' })).status === 200

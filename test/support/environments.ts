@@ -1,7 +1,7 @@
 // What else than a new Postgres and its owner the database's tests run with, what that needs on this machine, and which
 // tests those are: what speaks to the database, as far as minutes allow.
 
-interface Surroundings {
+interface Environment {
   /** A program that has to be there, and how it comes there. */
   readonly needs?: { readonly program: string; readonly from: string }
   readonly files: readonly string[]
@@ -12,7 +12,7 @@ export const postgres15Folder = '/usr/lib/postgresql/15/bin'
 export const pgbouncerPath = '/usr/sbin/pgbouncer'
 
 /** By the name of the vitest project. */
-export const surroundings: Readonly<Record<string, Surroundings>> = {
+export const environments: Readonly<Record<string, Environment>> = {
   'postgres-15': {
     needs: { program: `${postgres15Folder}/postgres`, from: 'Debian’s package postgresql-15' },
     files: ['db/*', 'sync/{convergence,constraints,odd-rows}'],

@@ -1,4 +1,4 @@
-// `npm run kills -- --kills 100 [--outages N] [--seed N]`: so many processes killed and so many outages of Postgres, on a
+// `npm run crash -- --kills 100 [--outages N] [--seed N]`: so many processes killed and so many outages of Postgres, on a
 // Postgres of its own. Exit 1 if something happened that must not; the last line repeats it.
 import { parseArgs } from 'node:util'
 import { refuseSwallowed } from '../support/npm.ts'
@@ -7,7 +7,7 @@ import { runOutages } from './outages.ts'
 import { describeKills, describeOutages } from './report.ts'
 import { type OwnServer, openServer } from './server.ts'
 
-const usage = `usage: npm run kills -- [options]
+const usage = `usage: npm run crash -- [options]
 
   --kills <n>     how many processes are killed (100)
   --outages <n>   how often Postgres fails (a fifth of the kills)
