@@ -11,8 +11,7 @@ import {
   answerUser,
   type Behaviour,
 } from '../../src/dev/sandbox/reads.ts'
-import { errorReply, type Reply } from '../../src/dev/sandbox/reply.ts'
-import { INSTANCE_ID } from '../../src/dev/sandbox/seed.ts'
+import { errorReply, jsonReply, type Reply } from '../../src/dev/sandbox/reply.ts'
 import { UserStore } from '../../src/dev/sandbox/store.ts'
 import type { SandboxUser, UserParts } from '../../src/dev/sandbox/user.ts'
 import type { WebhookEvent } from '../../src/dev/sandbox/webhooks.ts'
@@ -47,24 +46,42 @@ export interface Heard {
   /** What it would have been without the fault. */
   readonly right: unknown
   readonly at: number
+  /** Whether it carried Clerk's time, right or wrong. */
+  readonly hadDate: boolean
+}
+
+/** A user whom Clerk has and denies. */
+interface Hidden {
+  readonly json: SandboxUser
+  readonly where: 'everywhere' | 'in lists'
+}
+
+/** The same as it is remembered: until when, which is undefined while it lasts. */
+interface Hiding {
+  readonly where: Hidden['where']
+  to: number | undefined
 }
 
 export class SimulatedClerk {
   readonly clock
   readonly users: UserStore
-  readonly behaviour: Behaviour & { dateHeader: boolean }
+  readonly behaviour: Behaviour & { dateHeader: boolean; dateOffsetMs: number }
   readonly faults = createFaults()
   readonly history = new Map<string, Version[]>()
   /** Not delivered yet, and not lost. */
   readonly events: Event[] = []
-  readonly instanceId = INSTANCE_ID
+  readonly instanceId: string
   private readonly options: SimulationOptions
+  private readonly hidden = new Map<string, Hidden>()
+  private readonly past = new Map<string, Hiding[]>()
+  private addressCount = 0
   private eventCount = 0
 
-  constructor(options: SimulationOptions, at: number) {
+  constructor(options: SimulationOptions, at: number, instanceId: string) {
     this.options = options
+    this.instanceId = instanceId
     this.clock = createClock({ at, frozen: true })
-    this.users = new UserStore({ clock: this.clock, instanceId: INSTANCE_ID, ties: options.ties })
+    this.users = new UserStore({ clock: this.clock, instanceId, ties: options.ties })
     this.behaviour = {
       environmentType: 'production',
       listingLagMs: 0,
@@ -77,6 +94,7 @@ export class SimulatedClerk {
       badLimit: 'default',
       inclusive: options.inclusive,
       dateHeader: options.dateHeader,
+      dateOffsetMs: 0,
     }
     // Each reader's world begins here, or the first lagging look would find a world without a past.
     this.users.worldBefore(1, 'list')
@@ -103,6 +121,7 @@ export class SimulatedClerk {
 
   delete(clerkId: string): void {
     this.users.delete(clerkId)
+    this.hidden.delete(clerkId)
     this.note('user.deleted', clerkId, undefined)
   }
 
@@ -122,6 +141,60 @@ export class SimulatedClerk {
   /** Who lives now. */
   liveIds(): string[] {
     return [...this.history].filter(([, versions]) => versions.at(-1)?.isDeleted === false).map(([id]) => id)
+  }
+
+  /** Who lives now and is not hidden. */
+  shownIds(): string[] {
+    return this.liveIds().filter((id) => this.users.get(id) !== undefined)
+  }
+
+  /** An address that nobody has had, some of them in capitals. */
+  freshAddress(): string {
+    const count = ++this.addressCount
+    return `${count % 4 === 0 ? 'A' : 'a'}${count}@example.com`
+  }
+
+  addressOf(clerkId: string): string | undefined {
+    const user = this.users.get(clerkId)
+    const isPrimary = (each: { id: string }) => each.id === user?.primary_email_address_id
+    return user?.email_addresses.find(isPrimary)?.email_address
+  }
+
+  /**
+   * Clerk denies users that it has, until they are shown again: to every question, or in lists and counts alone. No
+   * event tells of it.
+   */
+  hide(clerkIds: readonly string[], where: Hidden['where']): void {
+    for (const id of clerkIds) {
+      const json = this.users.delete(id)
+      if (json === undefined) continue
+      this.hidden.set(id, { json, where })
+      this.past.set(id, [...(this.past.get(id) ?? []), { where, to: undefined }])
+    }
+  }
+
+  /** All hidden users are back, as they were. */
+  showAll(): void {
+    for (const [id, { json }] of this.hidden) {
+      this.users.putRaw(json)
+      const last = this.past.get(id)?.at(-1)
+      if (last !== undefined) last.to ??= this.now()
+    }
+    this.hidden.clear()
+  }
+
+  /** True if Clerk left the user out of its lists at some time since then. */
+  wasHidden(clerkId: string, since: number): boolean {
+    return this.hidings(clerkId, since).length > 0
+  }
+
+  /** True if Clerk denied the user to every question at some time since then: no reader could know better. */
+  wasDenied(clerkId: string, since: number): boolean {
+    return this.hidings(clerkId, since).some(({ where }) => where === 'everywhere')
+  }
+
+  private hidings(clerkId: string, since: number): Hiding[] {
+    return (this.past.get(clerkId) ?? []).filter(({ to }) => to === undefined || to >= since)
   }
 
   /** The place in the history at which a user stood at that moment; -1 before its creation. */
@@ -157,6 +230,7 @@ export class SimulatedClerk {
       value: reply.value,
       right: right.value,
       at: this.now(),
+      hadDate: behaviour.dateHeader,
     }
     return { response: this.sent(reply), heard }
   }
@@ -167,7 +241,9 @@ export class SimulatedClerk {
       if (endpoint === 'list') return answerList(source, query)
       if (endpoint === 'count') return answerCount(source, query)
       if (endpoint === 'instance') return answerInstance(source)
-      return answerUser(source, path.slice('/users/'.length))
+      const id = path.slice('/users/'.length)
+      const hidden = this.hidden.get(id)
+      return hidden?.where === 'in lists' ? jsonReply(hidden.json) : answerUser(source, id)
     } catch (error) {
       if (!(error instanceof Refusal)) throw error
       return errorReply(422, 'form_param_value_invalid', 'is invalid', { longMessage: error.message })
@@ -180,7 +256,8 @@ export class SimulatedClerk {
     if (reply.wire === 'hang') throw new DOMException('it took too long', 'TimeoutError')
     const body = reply.text ?? JSON.stringify(reply.value)
     const headers = new Headers(reply.headers)
-    if (this.behaviour.dateHeader) headers.set('date', new Date(this.now()).toUTCString())
+    if (this.behaviour.dateHeader)
+      headers.set('date', new Date(this.now() + this.behaviour.dateOffsetMs).toUTCString())
     const isCut = reply.wire === 'truncated' || reply.wire === 'slow-body'
     return new Response(isCut ? cutStream(body) : body, { status: reply.status, headers })
   }

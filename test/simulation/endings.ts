@@ -50,29 +50,66 @@ export function judgeEnd(scene: Scene, witness: Witness, outcome: RunOutcome): v
     const ledger = scene.after.runs.get(report.runId)
     if (ledger !== report.status && ledger !== 'abandoned') throw say(`stands in the ledger as ${ledger}`)
   }
+  if (witness.isOtherKey && isOver) throw say('has taken another key for the right one')
   if (report.status === 'succeeded' || report.status === 'withheld') judgeSuccess(scene, witness, report)
+  if (report.pass === 'full' && isOver && outcome.complete && !witness.dryRun) scene.checks.restored = 'no'
 }
 
-/** Who was there before the run began, and all the time, must have a row that is not older than that. */
-function judgeSuccess({ clerk, options, checks, after }: Scene, witness: Witness, report: Report): void {
+/**
+ * A full pass that succeeds leaves no difference but what is pending, and pending is only what is younger than the grace.
+ * Judged are users and rows of whom nothing has changed since before it began.
+ */
+function judgeSuccess(scene: Scene, witness: Witness, report: Report): void {
+  const { options, checks } = scene
   if (witness.dryRun || report.pass === 'user') return
   if (witness.heard.some(({ fault }) => fault !== undefined && lies.has(fault.kind))) return
-  if (report.pass === 'incremental' && (options.hasFaults || options.countLagMs > 0)) return
+  if (report.pass === 'incremental') {
+    if (checks.restored === 'anew') {
+      throw new Violation(`${witness.name} took a table that was made anew for the one it knew`)
+    }
+    // It vouches for what Clerk has changed, not for what a hand has.
+    if (options.hasFaults || options.countLagMs > 0 || checks.restored !== 'no' || checks.lastEdit > 0) return
+  }
+  const open = openUsers(scene, witness)
+  // A row that somebody else wrote between plan and apply is left to the next pass, and counted.
+  if (open.length > report.counts.pending)
+    throw new Violation(`${witness.name} succeeded, and ${open.join(', ')}`)
+  const [stale] = report.pass === 'full' && options.policy === 'sync' ? staleRows(scene, witness) : []
+  if (stale !== undefined && report.status === 'succeeded') {
+    throw new Violation(`${witness.name} succeeded, and gone ${stale} has kept its row`)
+  }
+}
+
+/** Who was there before the run began, and all the time, and has no row or one that is older than that. */
+function openUsers({ clerk, options, checks, after }: Scene, witness: Witness): string[] {
   const open: string[] = []
+  const since = witness.startedAt - options.listingLagMs
+  if (checks.lastEdit >= witness.startedAt) return open
   for (const [id, versions] of clerk.history) {
-    if (checks.edited.has(id)) continue
-    const place = clerk.placeAt(id, witness.startedAt - options.listingLagMs)
-    const since = place < 0 ? [] : versions.slice(place)
-    const [first] = since
-    if (first === undefined) continue
-    if (since.some((each) => each.wanted === undefined || each.createdAt !== first.createdAt)) continue
+    const place = clerk.placeAt(id, since)
+    const later = place < 0 ? [] : versions.slice(place)
+    const [first] = later
+    if (first === undefined || clerk.wasHidden(id, since)) continue
+    if (later.some((each) => each.isDeleted || each.createdAt !== first.createdAt)) continue
     const row = after.rows.get(id)
     if (row === undefined) open.push(`${id} has no row`)
     else if (Math.max(...checks.placesOf(row)) < place) open.push(`the row of ${id} is old`)
   }
-  // A row that somebody else wrote between plan and apply is left to the next pass, and counted.
-  if (open.length > report.counts.pending)
-    throw new Violation(`${witness.name} succeeded, and ${open.join(', ')}`)
+  return open
+}
+
+/** Rows that were there when the run began, settled, of users that Clerk had not had for longer than a listing lags. */
+function staleRows({ clerk, options, after }: Scene, witness: Witness): string[] {
+  const { startedAt, before } = witness
+  const since = startedAt - options.listingLagMs
+  return [...before.rows.values()].flatMap((row) => {
+    const { clerkId, updatedAt, writtenBy } = row
+    const place = clerk.placeAt(clerkId, since)
+    const wasGone = place < 0 ? !clerk.history.has(clerkId) : clerk.history.get(clerkId)?.[place]?.isDeleted
+    const isSettled = updatedAt !== null && updatedAt <= startedAt - options.graceMs - 1000
+    const isSame = after.rows.get(clerkId)?.writtenBy === writtenBy
+    return wasGone && isSettled && isSame ? [clerkId] : []
+  })
 }
 
 /** True if an answer that says nothing was not asked for again: it must have been read as "no users" or the like. */
@@ -120,6 +157,7 @@ const isBlamedOnPages = (report: Report) =>
 function countMustAgree({ clerk, options }: Scene, { heard, startedAt }: Witness): boolean {
   if (options.countLagMs >= recountDelayMs || heard.some(({ fault }) => fault !== undefined)) return false
   const since = startedAt - options.listingLagMs
+  if (clerk.liveIds().some((id) => clerk.wasHidden(id, since))) return false
   return [...clerk.history.values()].every((versions) =>
     versions.every((version, place) => {
       const isNews = version.createdAt !== versions[place - 1]?.createdAt

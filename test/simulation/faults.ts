@@ -4,9 +4,9 @@ import type { Endpoint, FaultKind, FaultOptions, Malformation } from '../../src/
 import type { Random } from '../../src/dev/sandbox/random.ts'
 import type { Simulation } from './simulation.ts'
 
-/** A user that lives, if any does. */
+/** A user that lives and that Clerk does not deny, if there is one. */
 export function pickLive(simulation: Simulation, random: Random): string | undefined {
-  const ids = simulation.clerk.liveIds()
+  const ids = simulation.clerk.shownIds()
   return ids.length === 0 ? undefined : ids[random.below(ids.length)]
 }
 

@@ -3,11 +3,12 @@
 import type { CursorMode, DeletedCursor } from '../../src/dev/sandbox/list.ts'
 import { type Random, randomFrom, seedOf } from '../../src/dev/sandbox/random.ts'
 import type { Ties } from '../../src/dev/sandbox/world.ts'
+import type { AppTable } from './tables.ts'
 
 /** How long a run waits until it counts again, as the command line has it; here that time passes without waiting. */
 export const recountDelayMs = 3000
 
-export interface SimulationOptions {
+export interface SimulationOptions extends AppTable {
   readonly graceMs: number
   /** The most that a listing lags; each request has a lag of its own. At most the grace. */
   readonly listingLagMs: number
@@ -17,9 +18,11 @@ export interface SimulationOptions {
   readonly filterLags: boolean
   readonly policy: 'sync' | 'upsert-only'
   readonly maxDeletes: number | undefined
+  readonly askedAloneMax: number
   readonly pageSize: number
-  /** How far Postgres's clock is ahead of Clerk's. */
+  /** How far Postgres's clock is ahead of Clerk's, and the clock of the machine that runs this code. */
   readonly skewMs: number
+  readonly processSkewMs: number
   readonly ties: Ties
   readonly deletedCursor: DeletedCursor
   readonly cursorMode: CursorMode
@@ -30,8 +33,8 @@ export interface SimulationOptions {
   readonly mayDenyAlone: boolean
   /** Users that Clerk has from the start. */
   readonly users: number
-  /** Rows from before, without Clerk's times. */
-  readonly adoptedRows: number
+  /** Rows from before the first run. */
+  readonly rowsBefore: number
 }
 
 const stepKinds = {
@@ -43,7 +46,7 @@ const stepKinds = {
   delete: 6,
   'full pass': 6,
   'incremental pass': 4,
-  'one user': 2,
+  'one user': 3,
   'dry run': 1,
   deliver: 9,
   lose: 1,
@@ -62,6 +65,19 @@ const stepKinds = {
   'database fault': 2,
   'hand edit': 1,
   spoil: 1,
+  'swap addresses': 0,
+  'hand addresses on': 0,
+  reissue: 3,
+  'odd address': 2,
+  deny: 3,
+  'deny by id': 0,
+  'leave out': 2,
+  'wrong clock': 0,
+  'app row': 0,
+  'other key': 0,
+  'back up': 2,
+  restore: 0,
+  'make anew': 0,
 } as const
 
 export type StepKind = keyof typeof stepKinds
@@ -83,6 +99,17 @@ const allKinds = Object.entries(stepKinds).flatMap(([kind, weight]) =>
   Array.from({ length: weight }, () => kind as StepKind),
 ) as [StepKind, ...StepKind[]]
 
+/** What never happens in a world where nobody lies and nothing breaks. */
+const faultKinds = new Set<StepKind>([
+  'fault',
+  'database fault',
+  'faults off',
+  'deny',
+  'deny by id',
+  'leave out',
+  'wrong clock',
+])
+
 /** The world and the history of that seed. */
 export function scenarioOf(seed: number): Scenario {
   const random = randomFrom(seedOf(`world ${seed}`))
@@ -97,8 +124,7 @@ export function scenarioOf(seed: number): Scenario {
 
 function kindFrom(random: Random, options: SimulationOptions): StepKind {
   const kind = random.pick(allKinds)
-  const isFault = kind === 'fault' || kind === 'database fault' || kind === 'faults off'
-  return isFault && !options.hasFaults ? 'deliver' : kind
+  return faultKinds.has(kind) && !options.hasFaults ? 'deliver' : kind
 }
 
 function optionsFrom(random: Random): SimulationOptions {
@@ -114,16 +140,21 @@ function optionsFrom(random: Random): SimulationOptions {
     filterLags: random.chance(0.8),
     policy: random.chance(0.88) ? 'sync' : 'upsert-only',
     maxDeletes: random.pick([undefined, undefined, 0, 1, 2]),
+    askedAloneMax: random.pick([1, 2, 500]),
     pageSize: 2 + random.below(3),
-    skewMs: random.pick([0, 1500, -90_000, dayMs, -400 * dayMs]),
+    skewMs: random.pick([0, 0, 1500, graceMs / 2, -graceMs / 2, dayMs, -dayMs]),
+    processSkewMs: random.pick([0, 0, 0, graceMs / 3, -graceMs / 3, 2 * graceMs]),
     ties: random.pick(['id', 'id-descending', 'scrambled']),
     deletedCursor: random.pick(['remember', 'refuse', 'ignore', 'empty']),
     cursorMode: random.pick(['normal', 'normal', 'normal', 'normal', 'refused', 'ignored', 'time-only']),
     inclusive: random.chance(0.5),
-    dateHeader: random.chance(0.97),
+    dateHeader: true,
     hasFaults: random.chance(0.5),
     mayDenyAlone: random.chance(0.3),
     users: random.pick([0, 1, 2, 3, 4, 6, 9, 12]),
-    adoptedRows: random.chance(0.15) ? 1 + random.below(3) : 0,
+    rowsBefore: 0,
+    address: random.pick(['free', 'required']),
+    lowersAddresses: false,
+    mayLackCreation: false,
   }
 }

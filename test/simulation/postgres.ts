@@ -5,6 +5,7 @@ import { drizzle } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import type { Database } from '../../src/db/database.ts'
 import { migrate } from '../../src/db/migrate.ts'
+import { type AppTable, isSameTable, shapeQuery } from './tables.ts'
 
 /** One row of `users`, times in ms. */
 export interface Row {
@@ -15,7 +16,7 @@ export interface Row {
   readonly createdAt: number | null
   readonly updatedAt: number | null
   /** Postgres's clock. */
-  readonly rowCreatedAt: number
+  readonly rowCreatedAt: number | null
   readonly rowUpdatedAt: number
   /** The transaction that wrote the row last. */
   readonly writtenBy: string
@@ -27,7 +28,8 @@ export interface Snapshot {
   readonly tombstones: ReadonlyMap<string, { deletedAt: number; runId: number | null }>
   /** Status by run. */
   readonly runs: ReadonlyMap<number, string>
-  readonly isBound: boolean
+  /** The instance that the table belongs to; null before the first run. */
+  readonly boundTo: string | null
 }
 
 /** A database of one connection, whose backend is known by its process id. */
@@ -41,8 +43,8 @@ export interface SimulatedPostgres {
   readonly handles: readonly Handle[]
   /** For heartbeats. */
   readonly heart: Handle
-  /** Empties all tables and starts the clock at that moment, ms. */
-  reset(at: number): Promise<void>
+  /** Empties all tables, gives `users` the app's constraints and starts the clock at that moment, ms. */
+  reset(at: number, app: AppTable): Promise<void>
   setTime(at: number): Promise<void>
   read(): Promise<Snapshot>
   /** Those of the backends that wait for a lock. */
@@ -52,7 +54,7 @@ export interface SimulatedPostgres {
   close(): Promise<void>
 }
 
-const handlesMax = 6
+const handlesMax = 7
 
 const clockSetup = `
   create schema sim;
@@ -78,11 +80,11 @@ const snapshotQuery = `
     'tombstones', (select coalesce(json_agg(json_build_array(clerk_id,
         (extract(epoch from deleted_at) * 1000)::float8, run_id)), '[]') from clerk_sync.tombstones),
     'runs', (select coalesce(json_agg(json_build_array(id, status)), '[]') from clerk_sync.runs),
-    'isBound', exists (select from clerk_sync.state))::text as snapshot`
+    'boundTo', (select instance_id from clerk_sync.state))::text as snapshot`
 
 const resetQuery = `
   delete from users; delete from clerk_sync.tombstones; delete from clerk_sync.runs; delete from clerk_sync.state;
-  delete from sim.clock; select setval(pg_get_serial_sequence('clerk_sync.runs', 'id'), 1, false)`
+  delete from clerk_sync.first_seen; delete from sim.clock; select setval(pg_get_serial_sequence('clerk_sync.runs', 'id'), 1, false)`
 
 /** Prepares an empty database that nobody else uses. */
 export async function openSimulatedPostgres(url: string): Promise<SimulatedPostgres> {
@@ -95,12 +97,15 @@ export async function openSimulatedPostgres(url: string): Promise<SimulatedPostg
   const [heart, ...handles] = opened as [Handle, ...Handle[]]
   await migrate(heart.database)
   let resets = 0
+  let shaped: AppTable | undefined
   return {
     handles,
     heart,
     sql,
-    async reset(at) {
+    async reset(at, app) {
       await sql.unsafe(resetQuery)
+      if (!isSameTable(app, shaped)) await sql.unsafe(shapeQuery(app)).simple()
+      shaped = app
       await setTime(sql, at)
       // Without it the dead rows of a thousand seeds slow down each statement.
       if (++resets % 50 === 0) await sql.unsafe('vacuum').simple()
@@ -160,12 +165,12 @@ function snapshotOf(json: {
   rows: Row[]
   tombstones: [string, number, number | null][]
   runs: [number, string][]
-  isBound: boolean
+  boundTo: string | null
 }): Snapshot {
   return {
     rows: new Map(json.rows.map((row) => [row.clerkId, row])),
     tombstones: new Map(json.tombstones.map(([id, deletedAt, runId]) => [id, { deletedAt, runId }])),
     runs: new Map(json.runs),
-    isBound: json.isBound,
+    boundTo: json.boundTo,
   }
 }

@@ -2,12 +2,12 @@
 import postgres from 'postgres'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { randomFrom } from '../../src/dev/sandbox/random.ts'
+import { deliver } from './deliveries.ts'
 import { scenarioOf } from './options.ts'
 import { openSimulatedPostgres, type SimulatedPostgres } from './postgres.ts'
 import { describeFailure } from './report.ts'
 import { runSeed, shrink } from './run.ts'
 import { Simulation } from './simulation.ts'
-import { deliver } from './steps.ts'
 
 /** The first twelve, and those that once came upon something. */
 const fixedSeeds = [...Array.from({ length: 12 }, (_, index) => index + 1), 30_018]

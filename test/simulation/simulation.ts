@@ -1,39 +1,32 @@
-// One world from a seed: Clerk, Postgres, the runs and deliveries between them, and the hand that moves them on. The
-// steps of the history are in steps.ts; what must hold is in checks.ts.
-import pino from 'pino'
-import { createClerkClient } from '../../src/clerk/api.ts'
+// One world from a seed: Clerk, Postgres, the runs and deliveries between them, and the hand that moves them on. How the
+// code under test is started is in processes.ts, the steps of the history are in steps.ts, what must hold in checks.ts.
 import { readShape, type Shape } from '../../src/db/shape.ts'
-import { type Random, randomFrom, seedOf } from '../../src/dev/sandbox/random.ts'
-import { buildDelivery } from '../../src/dev/sandbox/webhooks.ts'
+import type { Random } from '../../src/dev/sandbox/random.ts'
+import { INSTANCE_ID } from '../../src/dev/sandbox/seed.ts'
 import { SyncError } from '../../src/errors.ts'
-import { createApp } from '../../src/http/app.ts'
-import { type RunOutcome, type RunRequest, reconcile } from '../../src/sync/reconcile.ts'
+import type { RunOutcome } from '../../src/sync/reconcile.ts'
 import { captureHeartbeats } from './beats.ts'
-import { Checks } from './checks.ts'
-import { type Event, type Heard, SimulatedClerk } from './clerk.ts'
+import { Checks, type Model } from './checks.ts'
+import { type Event, SimulatedClerk } from './clerk.ts'
 import { judgeEnd } from './endings.ts'
 import { type Actor, breathe, Crash, Gate } from './gate.ts'
-import { recountDelayMs, type Scenario, type SimulationOptions } from './options.ts'
+import type { Scenario, SimulationOptions } from './options.ts'
 import type { SimulatedPostgres, Snapshot } from './postgres.ts'
+import { answerAs, type PassRequest, reconcileAs } from './processes.ts'
+import type { Backup } from './tables.ts'
 import { type Witness, witnessOf } from './witness.ts'
 
 /** Clerk's time when a world begins: any will do, but not a round one. */
 const startMs = Date.parse('2026-03-01T12:34:56.789Z')
-const secret = 'sk_test_simulation'
-const webhookSecret = `whsec_${Buffer.from('the-simulation-signs-this').toString('base64')}`
-const log = pino({ level: 'silent' })
-
-export interface PassRequest {
-  readonly pass: 'full' | 'incremental' | 'user'
-  readonly userId?: string
-  readonly dryRun?: boolean
-  readonly approveDeletes?: number
-  readonly policy?: 'sync'
-}
+/** The instance of another key. Its users are few and stay as they are. */
+const otherInstanceId = 'ins_9zYxWvUtSrQpOnMlKjIhGfEdCbA'
+const otherUsers = 2
 
 export class Simulation {
   readonly options: SimulationOptions
   readonly clerk: SimulatedClerk
+  /** What answers another instance's key. */
+  readonly otherClerk: SimulatedClerk
   readonly checks: Checks
   readonly gate: Gate
   readonly server: SimulatedPostgres
@@ -41,13 +34,16 @@ export class Simulation {
   readonly stops = new Map<Actor, AbortController>()
   readonly trace: string[] = []
   snapshot: Snapshot
-  private readonly seed: number
-  private shape: Shape | undefined
+  /** The tables at an earlier moment, and what was known about them then. */
+  backup: { readonly tables: Backup; readonly model: Model } | undefined
+  readonly seed: number
+  shape: Shape | undefined
   private postgresNow: number
+  private readonly realNow = Date.now
   private isTimeOld = false
   private actorCount = 0
   private readonly ended: { witness: Witness; outcome: RunOutcome }[] = []
-  private readonly beats = captureHeartbeats()
+  readonly beats = captureHeartbeats()
   private failure: unknown
 
   private constructor(scenario: Scenario, server: SimulatedPostgres, snapshot: Snapshot) {
@@ -56,13 +52,17 @@ export class Simulation {
     this.server = server
     this.snapshot = snapshot
     this.postgresNow = startMs + scenario.options.skewMs
-    this.clerk = new SimulatedClerk(scenario.options, startMs)
+    this.clerk = new SimulatedClerk(scenario.options, startMs, INSTANCE_ID)
+    this.otherClerk = new SimulatedClerk(scenario.options, startMs, otherInstanceId)
+    for (let user = 0; user < otherUsers; user++) this.otherClerk.create({ first_name: `Other ${user}` })
     this.checks = new Checks(this.clerk, scenario.options)
     this.gate = new Gate(server)
+    // The process has a clock of its own, as every machine.
+    Date.now = () => Math.floor(this.clerk.now() + scenario.options.processSkewMs)
   }
 
   static async begin(scenario: Scenario, server: SimulatedPostgres): Promise<Simulation> {
-    await server.reset(startMs + scenario.options.skewMs)
+    await server.reset(startMs + scenario.options.skewMs, scenario.options)
     const simulation = new Simulation(scenario, server, await server.read())
     simulation.shape = await readShape(server.heart.database.db)
     return simulation
@@ -70,12 +70,22 @@ export class Simulation {
 
   /** Everybody dies, so that the next world finds free connections. */
   async close(): Promise<void> {
+    await this.crashAll()
     this.beats.stop()
-    for (const actor of this.gate.active()) actor.isCrashed = true
+    Date.now = this.realNow
+  }
+
+  /** Every process dies. */
+  async crashAll(): Promise<void> {
+    for (const actor of this.gate.active()) {
+      actor.isCrashed = true
+      this.beats.forget(actor)
+    }
     while (this.gate.parked().length > 0) {
       const [actor] = this.gate.parked()
       if (actor !== undefined) await this.gate.release(actor, new Crash())
     }
+    await breathe()
   }
 
   say(line: string): void {
@@ -85,7 +95,15 @@ export class Simulation {
   /** Both clocks go on. */
   pass(milliseconds: number): void {
     this.clerk.clock.advance(milliseconds)
+    this.otherClerk.clock.advance(milliseconds)
     this.postgresNow += milliseconds
+    this.isTimeOld = true
+  }
+
+  /** Sets every clock right. */
+  agreeOnTime(): void {
+    this.postgresNow = this.clerk.now()
+    Date.now = () => this.clerk.now()
     this.isTimeOld = true
   }
 
@@ -103,6 +121,7 @@ export class Simulation {
   /** Takes a look at the tables after something other than a commit of the code under test has changed them. */
   async look(): Promise<void> {
     this.snapshot = await this.server.read()
+    this.checks.noteRows(this.snapshot, this.postgresNow)
   }
 
   /** Lets up to so many calls through, of whoever the dice name. */
@@ -141,8 +160,9 @@ export class Simulation {
 
   private async judgeCommit(witness: Witness): Promise<void> {
     const before = this.snapshot
-    await this.look()
+    this.snapshot = await this.server.read()
     this.checks.commit(witness, before, this.snapshot, this.postgresNow)
+    this.checks.noteRows(this.snapshot, this.postgresNow)
   }
 
   private judgeEnds(): void {
@@ -154,18 +174,22 @@ export class Simulation {
       this.say(
         `${ended.witness.name} ends: ${report.status}, ${facts.join(', ')} ${report.error?.message ?? ''}`,
       )
-      const scene = { clerk: this.clerk, options: this.options, checks: this.checks, after: this.snapshot }
+      const { clerk, options, checks, snapshot } = this
+      const scene = { clerk, options, checks, after: snapshot }
       judgeEnd(scene, ended.witness, ended.outcome)
     }
   }
 
   /** Begins a run. Gives undefined where too much is going on already. `onEnd` is told its outcome. */
   async startPass(request: PassRequest, onEnd?: (outcome: RunOutcome) => void): Promise<Actor | undefined> {
-    const name = `${request.dryRun ? 'dry ' : ''}${request.pass} ${++this.actorCount}`
-    const witness = witnessOf(name, request.pass, this.clerk.now(), request)
+    const key = request.isOtherKey ? 'other key, ' : ''
+    const name = `${key}${request.dryRun ? 'dry ' : ''}${request.pass} ${++this.actorCount}`
+    const clerk = request.isOtherKey ? this.otherClerk : this.clerk
+    const witness = witnessOf(name, request.pass, clerk, this.snapshot, request)
+    if (request.approveDeletes !== undefined && !request.dryRun) this.checks.operatorSpeaks()
     const stop = new AbortController()
     const actor = await this.start(name, witness, async (self) => {
-      const outcome = await this.reconcile(request, self, witness, stop)
+      const outcome = await reconcileAs(this, request, self, witness, stop)
       this.beats.forget(self)
       if (self.isCrashed) return
       this.ended.push({ witness, outcome })
@@ -175,82 +199,15 @@ export class Simulation {
     return actor
   }
 
-  private reconcile(request: PassRequest, actor: Actor, witness: Witness, stop: AbortController) {
-    const { options } = this
-    const asked: RunRequest = {
-      pass: request.pass,
-      userId: request.userId,
-      trigger: 'cli',
-      dryRun: request.dryRun ?? false,
-      acceptInstance: this.clerk.instanceId,
-      options: {
-        policy: request.policy ?? options.policy,
-        graceMs: options.graceMs,
-        maxDeletes: options.maxDeletes,
-        approveDeletes: request.approveDeletes,
-        askedAloneMax: 500,
-        pageSize: options.pageSize,
-        recountDelayMs: 0,
-      },
-    }
-    const clerk = createClerkClient({
-      secretKey: secret,
-      apiUrl: 'http://127.0.0.1',
-      requestsPer10s: 1e9,
-      signal: stop.signal,
-      fetch: this.fetchAs(actor, witness),
-      limits: { requestMs: 1e8, tries: 3, totalMs: 1e8, firstRetryMs: 0 },
-    })
-    return reconcile(asked, {
-      clerk,
-      database: this.gate.database(actor),
-      heartbeatDatabase: this.beats.database(this.server.heart.database),
-      log,
-      stop,
-      onProgress: () => {},
-      onChange: () => {},
-    })
-  }
-
-  private fetchAs(actor: Actor, witness: Witness): typeof fetch {
-    let requests = 0
-    return async (input, init) => {
-      const url = new URL(String(input))
-      await this.gate.enter(actor, 'fetch', `GET ${url.pathname}${url.search}`)
-      init?.signal?.throwIfAborted()
-      if (url.pathname === '/v1/users/count' && isRecount(witness.heard)) this.pass(recountDelayMs)
-      const random = randomFrom(seedOf(`${this.seed} ${actor.name} ${++requests}`))
-      const { response, heard } = this.clerk.answer(url, random)
-      witness.heard.push(heard)
-      const users = Array.isArray(heard.value) ? `${heard.value.length} users` : JSON.stringify(heard.value)
-      this.say(`    ${heard.fault === undefined ? '' : `fault ${heard.fault.kind}: `}${users?.slice(0, 60)}`)
-      return response
-    }
-  }
-
   /** Begins a delivery, signed now. `onEnd` is told the status and what came of it. */
   deliver(event: Event, onEnd: (status: number, result: string) => void): Promise<Actor | undefined> {
     const name = `webhook ${++this.actorCount} (${event.type} ${event.clerkId})`
-    const witness = witnessOf(name, 'webhook', this.clerk.now(), { event })
-    const defaults = { id: `msg_${event.id}`, secret: webhookSecret, instanceId: this.clerk.instanceId }
-    const { headers, body } = buildDelivery(event.type, event.user ?? event.clerkId, {
-      ...defaults,
-      now: event.at,
-    })
+    const witness = witnessOf(name, 'webhook', this.clerk, this.snapshot, { event })
     return this.start(name, witness, async (actor) => {
-      const app = createApp({
-        database: this.gate.database(actor),
-        log,
-        signingSecret: webhookSecret,
-        policy: this.options.policy,
-        shape: () => this.shape,
-        readiness: async () => [],
-      })
-      const response = await app.request('/api/users/webhook', { method: 'POST', headers, body })
-      const answer = (await response.json()) as { result: string; reason?: string }
+      const { status, result, reason } = await answerAs(this, actor, event)
       if (actor.isCrashed) return
-      this.say(`${name} ends: ${response.status} ${answer.result} ${answer.reason ?? ''}`)
-      onEnd(response.status, answer.result)
+      this.say(`${name} ends: ${status} ${result} ${reason ?? ''}`)
+      onEnd(status, result)
     })
   }
 
@@ -292,13 +249,4 @@ export class Simulation {
   async failDatabase(actor: Actor, code: string): Promise<void> {
     await this.release(actor, Object.assign(new Error('the database failed'), { code }))
   }
-}
-
-/** True if the run has counted since it last read a page: before it counts once more, it waits. */
-function isRecount(heard: readonly Heard[]): boolean {
-  const last = heard.findLast(
-    ({ request: { endpoint, query } }) =>
-      endpoint === 'count' || (endpoint === 'list' && !query.has('user_id')),
-  )
-  return last?.request.endpoint === 'count'
 }

@@ -1,0 +1,139 @@
+// The code under test as processes: a run with its client of Clerk, a worker that answers a delivery. Every call of theirs
+// goes through the gate, and everything that they hear is noted in their witness.
+import pino from 'pino'
+import { createClerkClient } from '../../src/clerk/api.ts'
+import type { Shape } from '../../src/db/shape.ts'
+import { randomFrom, seedOf } from '../../src/dev/sandbox/random.ts'
+import { buildDelivery } from '../../src/dev/sandbox/webhooks.ts'
+import { createApp } from '../../src/http/app.ts'
+import { type RunOutcome, type RunRequest, reconcile } from '../../src/sync/reconcile.ts'
+import type { Heartbeats } from './beats.ts'
+import type { Event, Heard, SimulatedClerk } from './clerk.ts'
+import type { Actor, Gate } from './gate.ts'
+import { recountDelayMs, type SimulationOptions } from './options.ts'
+import type { SimulatedPostgres } from './postgres.ts'
+import type { Witness } from './witness.ts'
+
+const secret = 'sk_test_simulation'
+const webhookSecret = `whsec_${Buffer.from('the-simulation-signs-this').toString('base64')}`
+const log = pino({ level: 'silent' })
+
+export interface PassRequest {
+  readonly pass: 'full' | 'incremental' | 'user'
+  readonly userId?: string
+  readonly dryRun?: boolean
+  readonly approveDeletes?: number
+  readonly policy?: 'sync'
+  /** The operator names the key's instance. */
+  readonly acceptInstance?: boolean
+  /** The key is another instance's. */
+  readonly isOtherKey?: boolean
+}
+
+/** The world around a process. */
+interface World {
+  readonly seed: number
+  readonly options: SimulationOptions
+  readonly gate: Gate
+  readonly beats: Heartbeats
+  readonly server: SimulatedPostgres
+  readonly clerk: SimulatedClerk
+  readonly shape: Shape | undefined
+  /** Time goes on. */
+  pass(milliseconds: number): void
+  say(line: string): void
+}
+
+/** One run to its end. */
+export function reconcileAs(
+  world: World,
+  request: PassRequest,
+  actor: Actor,
+  witness: Witness,
+  stop: AbortController,
+): Promise<RunOutcome> {
+  const { options, gate, beats, server } = world
+  const asked: RunRequest = {
+    pass: request.pass,
+    userId: request.userId,
+    trigger: 'cli',
+    dryRun: request.dryRun ?? false,
+    acceptInstance: request.acceptInstance ? witness.clerk.instanceId : undefined,
+    options: {
+      policy: request.policy ?? options.policy,
+      graceMs: options.graceMs,
+      maxDeletes: options.maxDeletes,
+      approveDeletes: request.approveDeletes,
+      askedAloneMax: options.askedAloneMax,
+      pageSize: options.pageSize,
+      recountDelayMs: 0,
+    },
+  }
+  const clerk = createClerkClient({
+    secretKey: secret,
+    apiUrl: 'http://127.0.0.1',
+    requestsPer10s: 1e9,
+    signal: stop.signal,
+    fetch: fetchAs(world, actor, witness),
+    limits: { requestMs: 1e8, tries: 3, totalMs: 1e8, firstRetryMs: 0 },
+  })
+  return reconcile(asked, {
+    clerk,
+    database: gate.database(actor),
+    heartbeatDatabase: beats.database(server.heart.database),
+    log,
+    stop,
+    onProgress: () => {},
+    onChange: () => {},
+  })
+}
+
+function fetchAs(world: World, actor: Actor, witness: Witness): typeof fetch {
+  let requests = 0
+  return async (input, init) => {
+    const url = new URL(String(input))
+    await world.gate.enter(actor, 'fetch', `GET ${url.pathname}${url.search}`)
+    init?.signal?.throwIfAborted()
+    if (url.pathname === '/v1/users/count' && isRecount(witness.heard)) world.pass(recountDelayMs)
+    const random = randomFrom(seedOf(`${world.seed} ${actor.name} ${++requests}`))
+    const { response, heard } = witness.clerk.answer(url, random)
+    witness.heard.push(heard)
+    const users = Array.isArray(heard.value) ? `${heard.value.length} users` : JSON.stringify(heard.value)
+    world.say(`    ${heard.fault === undefined ? '' : `fault ${heard.fault.kind}: `}${users?.slice(0, 60)}`)
+    return response
+  }
+}
+
+/** The worker's answer to a delivery that is signed now. */
+export async function answerAs(
+  world: World,
+  actor: Actor,
+  event: Event,
+): Promise<{ status: number; result: string; reason?: string }> {
+  const { headers, body } = buildDelivery(event.type, event.user ?? event.clerkId, {
+    id: `msg_${event.id}`,
+    secret: webhookSecret,
+    instanceId: world.clerk.instanceId,
+    now: event.at,
+  })
+  const app = createApp({
+    database: world.gate.database(actor),
+    log,
+    signingSecret: webhookSecret,
+    policy: world.options.policy,
+    shape: () => world.shape,
+    readiness: async () => [],
+  })
+  const response = await app.request('/api/users/webhook', { method: 'POST', headers, body })
+  const answer = (await response.json()) as { result: string; reason?: string }
+  return { status: response.status, ...answer }
+}
+
+/** True if the run has counted since it last read a page: before it counts once more, it waits. */
+function isRecount(heard: readonly Heard[]): boolean {
+  const last = heard.findLast(
+    ({ request: { endpoint, query } }) =>
+      endpoint === 'count' || (endpoint === 'list' && !query.has('user_id')),
+  )
+  return last?.request.endpoint === 'count'
+}
