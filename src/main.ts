@@ -20,7 +20,7 @@ Exit codes:
   1    failed
   2    --dry-run --detailed-exitcode found changes
   3    deletions withheld, everything else applied
-  4    finished in part: users were rejected, or Clerk could not be read to the end
+  4    finished in part: users were rejected, Clerk could not be read to the end, or clocks disagree
   64   wrong usage           78   wrong configuration, key or instance: nothing was written
   75   try again later: another run holds the lease, or Clerk or Postgres stayed unreachable
   130  SIGINT                143  SIGTERM, after a clean stop`

@@ -5,7 +5,7 @@ import { type CurrentRow, type DesiredUser, syncedKeys } from '../db/schema.ts'
 import { readTombstones } from '../db/tombstones.ts'
 import { insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
 import { writeFenced } from './fenced.ts'
-import { hearClock, type Pass, settlesIn } from './pass.ts'
+import { noteClockMissing, type Pass, settlesIn } from './pass.ts'
 import { type Change, isSettled, type Plan, planDoubtful, planPage } from './plan.ts'
 import { rejectWrite } from './refusals.ts'
 
@@ -26,6 +26,7 @@ export async function applyUsers(pass: Pass, desired: readonly DesiredUser[]): P
   const rowless = ids.filter((id) => !found.has(id))
   const tombstones = await readTombstones(db, rowless, pass.youngSince, pass.shape)
   const plan = planPage(desired, current, tombstones, pass.clock)
+  if (plan.pending.some((id) => found.has(id))) noteClockMissing(pass)
   await applyPlan(pass, plan)
   for (let start = 0; start < plan.doubtful.length; start += idsPerRequest) {
     await settleDoubts(pass, plan.doubtful.slice(start, start + idsPerRequest))
@@ -37,10 +38,10 @@ export async function applyUsers(pass: Pass, desired: readonly DesiredUser[]): P
 async function settleDoubts(pass: Pass, doubtful: readonly CurrentRow[]): Promise<void> {
   const userIds = doubtful.map((row) => row.clerkId)
   const answer = await pass.clerk.listUsers({ limit: idsPerRequest, userIds })
-  hearClock(pass, answer.date)
   // A version that lay in the future when the page came may be a change made while Postgres kept us waiting: then this
   // answer, too, may lag behind it.
   const settled = new Set(doubtful.filter((row) => isSettled(row, pass.clock)).map((row) => row.clerkId))
+  if (settled.size < doubtful.length) noteClockMissing(pass)
   const users = answer.users.flatMap((user) =>
     user.kind === 'user' && settled.has(user.clerkId) ? [user.desired] : [],
   )

@@ -22,7 +22,7 @@ import { countRows, readRows } from '../db/users.ts'
 import { lockTries } from './apply.ts'
 import { writeFenced } from './fenced.ts'
 import { allowedDeletions, isShortfallGrave } from './guard.ts'
-import { hearClock, type Pass, settlesIn } from './pass.ts'
+import { noteClockMissing, type Pass, settlesIn } from './pass.ts'
 import { isSettled } from './plan.ts'
 import { rejectDeletion, rejectUntried } from './refusals.ts'
 
@@ -99,9 +99,9 @@ function leaveForGrace(pass: Pass, row: CurrentRow): void {
   pass.tally.counts.pending++
   pass.tally.kept.pending.add(row.clerkId)
   const { latest, graceMs } = pass.clock
-  if (latest === undefined) {
-    pass.tally.notes.add('no answer of Clerk had a Date header: without its clock no row is deleted')
-  }
+  const isOnlyClockMissing = row.clerkUpdatedAt !== null || row.isDayOld
+  // Under the other policy the row would stay with a clock, too.
+  if (isOnlyClockMissing && pass.options.policy === 'sync') noteClockMissing(pass)
   if (row.clerkUpdatedAt === null) settlesIn(pass, dayMs)
   else settlesIn(pass, latest === undefined ? graceMs : row.clerkUpdatedAt + graceMs - latest)
 }
@@ -127,7 +127,6 @@ async function askByIds(
   for (const canary of canaries.length > 0 ? canaries : [undefined]) {
     const userIds = [...new Set([...asked, ...(canary === undefined ? [] : [canary])])]
     const answer = await pass.clerk.listUsers({ limit: 100, userIds })
-    hearClock(pass, answer.date)
     const users = answer.users.filter((user): user is ReadableUser => user.kind !== 'unreadable')
     const isStranger = users.some((user) => user.clerkId !== canary && !asked.has(user.clerkId))
     if (users.length < answer.users.length || isStranger) return undefined
@@ -165,7 +164,10 @@ export async function deleteDenied(pass: Pass, proof: Proof, count: number, take
     )
     return
   }
-  const rows = await confirmAlone(pass, proof.denied, take)
+  const confirmed = await confirmAlone(pass, proof.denied, take)
+  // Their answers, too, have told the time: a clock in doubt by now settles nothing.
+  const rows = confirmed.filter((row) => isSettled(row, pass.clock))
+  for (const row of confirmed) if (!isSettled(row, pass.clock)) leaveForGrace(pass, row)
   if (pass.dryRun) {
     tally.counts.deleted += rows.length
     for (const row of rows) pass.onChange({ kind: 'delete', clerkId: row.clerkId })

@@ -5,12 +5,12 @@ import type { CurrentRow } from '../db/schema.ts'
 import type { Progress } from '../db/state.ts'
 import { countRows, countRowsOf, readAbsentIds, readUndatedIds } from '../db/users.ts'
 import { applyUsers, retryRefused } from './apply.ts'
+import type { ClerkClock } from './clock.ts'
 import { countAgain, countUsers } from './count.ts'
 import { confirmCandidates, deleteDenied } from './deletions.ts'
 import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
 import { shortfallOf } from './guard.ts'
-import { hearClock, type Pass, settlesIn } from './pass.ts'
-import type { PassClock } from './plan.ts'
+import { type Pass, settlesIn } from './pass.ts'
 import { type WalkPage, walkUsers } from './walk.ts'
 
 /** A listing may lag so long behind the writes: the watermark stays as far behind. */
@@ -45,7 +45,6 @@ export async function runFullPass(
   unexplained: number | undefined,
 ): Promise<Progress | undefined> {
   const newest = await pass.clerk.listUsers({ limit: 1, orderBy: '-updated_at' })
-  hearClock(pass, newest.date)
   const before = await countUsers(pass)
 
   const sightings: Sightings = {
@@ -140,7 +139,6 @@ async function closeFullPass(
 }
 
 async function takePage(pass: Pass, sightings: Sightings, page: WalkPage): Promise<void> {
-  hearClock(pass, page.date)
   if (page.unreadable > 0) {
     pass.tally.unreadable += page.unreadable
     pass.tally.complete = false
@@ -195,12 +193,11 @@ function versionOf([user]: readonly ReadUser[]): number | undefined {
 }
 
 /**
- * Clerk's newest change, or where that cannot be read Clerk's clock, less what a listing may lag. Never ahead of Clerk's
- * clock: one user dated far ahead would hide everybody else's changes. Null where the table could not hold it.
+ * Clerk's newest change, or the time where that cannot be read, less what a listing may lag. Never ahead of any clock:
+ * one user dated far ahead would hide everybody else's changes. Null where the table could not hold it.
  */
-export function watermarkOf(version: number | undefined, clock: PassClock): number | null {
-  const unknown = Number.POSITIVE_INFINITY
+export function watermarkOf(version: number | undefined, clock: ClerkClock): number | null {
   const watermark =
-    Math.min(version ?? unknown, clock.startedAt ?? unknown) - Math.max(watermarkLagMs, clock.graceMs)
+    Math.min(version ?? clock.earliest, clock.earliest) - Math.max(watermarkLagMs, clock.graceMs)
   return isStorableTime(watermark) ? watermark : null
 }

@@ -7,7 +7,7 @@ import { applyUsers, retryRefused } from './apply.ts'
 import { countAgain, countUsers } from './count.ts'
 import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
 import { watermarkOf } from './full-pass.ts'
-import { hearClock, type Pass } from './pass.ts'
+import type { Pass } from './pass.ts'
 
 /** The first page is small: in five minutes few users change. The others are as large as Clerk gives them. */
 const firstPageSize = 100
@@ -105,7 +105,6 @@ async function readRecent(
     pass.signal.throwIfAborted()
     const limit = pages === 1 ? Math.min(firstPageSize, pass.options.pageSize) : pass.options.pageSize
     const answer = await pass.clerk.listUsers({ limit, orderBy: '-updated_at', offset })
-    hearClock(pass, answer.date)
     const users = answer.users.filter((user): user is ReadableUser => user.kind !== 'unreadable')
     if (users.length < answer.users.length) pass.tally.complete = false
     const oldest = oldestOf(users)

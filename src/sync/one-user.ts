@@ -2,14 +2,13 @@
 import { readRows } from '../db/users.ts'
 import { applyUsers } from './apply.ts'
 import { deleteBatch } from './deletions.ts'
-import { hearClock, type Pass } from './pass.ts'
+import { noteClockMissing, type Pass } from './pass.ts'
 import { isSettled } from './plan.ts'
 
 /** Reconciles one user. Throws `SyncError`. */
 export async function reconcileUser(pass: Pass, clerkId: string): Promise<void> {
   const { tally } = pass
-  const { user, date } = await pass.clerk.fetchUser(clerkId)
-  hearClock(pass, date)
+  const { user } = await pass.clerk.fetchUser(clerkId)
   if (user === 'denied') {
     await deleteIfGone(pass, clerkId)
     return
@@ -28,7 +27,6 @@ async function deleteIfGone(pass: Pass, clerkId: string): Promise<void> {
     return
   }
   const listed = await pass.clerk.listUsers({ limit: 100, userIds: [clerkId] })
-  hearClock(pass, listed.date)
   if (listed.users.length > 0) {
     tally.unproven = true
     tally.notes.add('Clerk denies this user in one answer and not in another; the row stays')
@@ -36,6 +34,7 @@ async function deleteIfGone(pass: Pass, clerkId: string): Promise<void> {
   }
   if (!isSettled(row, pass.clock)) {
     tally.counts.pending = 1
+    noteClockMissing(pass)
     return
   }
   if (pass.options.policy === 'upsert-only') {

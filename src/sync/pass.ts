@@ -5,7 +5,8 @@ import type { Database } from '../db/database.ts'
 import type { DesiredUser } from '../db/schema.ts'
 import type { Shape } from '../db/shape.ts'
 import type { Log } from '../log.ts'
-import type { Change, PassClock } from './plan.ts'
+import type { ClerkClock } from './clock.ts'
+import type { Change } from './plan.ts'
 
 export interface Counts {
   /** Users read, each once. */
@@ -50,6 +51,7 @@ export interface PassOptions {
 }
 
 export interface Pass {
+  /** The run's, with every answer heard by `clock`. */
   readonly clerk: ClerkClient
   readonly database: Database
   readonly shape: Shape
@@ -63,18 +65,18 @@ export interface Pass {
   readonly signal: AbortSignal
   readonly log: Log
   readonly tally: Tally
-  readonly clock: { -readonly [K in keyof PassClock]: PassClock[K] }
+  readonly clock: ClerkClock
   /** Told the users seen so far, and how many Clerk counts. */
   readonly onProgress: (seen: number, total: number) => void
   /** Told each change that a dry run would make. */
   readonly onChange: (change: ShownChange) => void
 }
 
-/** Notes Clerk's clock from an answer's `Date`. */
-export function hearClock(pass: Pass, date: number | undefined): void {
-  if (date === undefined) return
-  pass.clock.startedAt ??= date
-  pass.clock.latest = Math.max(pass.clock.latest ?? date, date)
+/** Notes that a row or a user waits only because Clerk's clock settles nothing: the run is then finished in part. */
+export function noteClockMissing(pass: Pass): void {
+  if (pass.clock.doubt === undefined) return
+  pass.tally.awaitsClock = true
+  pass.tally.notes.add(pass.clock.doubt)
 }
 
 /** Notes that something pending will have settled in so many milliseconds. */
@@ -102,6 +104,8 @@ export class Tally {
   complete = true
   /** True once an answer about the candidates did not prove what it should. */
   unproven = false
+  /** True once something waited that only Clerk's clock could have settled, and there was none to trust. */
+  awaitsClock = false
   /** Users that Clerk counts and no page showed. */
   shortfall = 0
   /** Users that Clerk counts beyond what the table and everything known about it explain. */

@@ -7,6 +7,7 @@ import { type Progress, readState, type State, saveProgress } from '../db/state.
 import { forgetOldTombstones } from '../db/tombstones.ts'
 import { isSyncError, SyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { type Clocks, clientHeardBy, openClerkClock } from './clock.ts'
 import type { Difference } from './difference.ts'
 import { runFullPass } from './full-pass.ts'
 import { runIncrementalPass } from './incremental-pass.ts'
@@ -42,6 +43,8 @@ export interface RunParts {
   readonly database: Database
   /** One connection of its own, so that a heartbeat never waits for a page. */
   readonly heartbeatDatabase: Database
+  /** What Clerk's clock is held against: this machine's and Postgres's, unless given. */
+  readonly clocks?: Clocks
   readonly log: Log
   /** Aborting it with a `SyncError` as its reason ends the run: a signal does, and so does a lost lease. */
   readonly stop: AbortController
@@ -171,14 +174,17 @@ async function runPass(
   shape: Shape,
   start: { runId: number | null; startedAt: number },
 ): Promise<void> {
-  const passWith = (tally: Tally): Pass => passOf(request, parts, shape, start, tally)
-  if (request.userId !== undefined) return reconcileUser(passWith(run.tally), request.userId)
+  const passWith = (tally: Tally): Promise<Pass> => passOf(request, parts, shape, start, tally)
+  if (request.userId !== undefined) return reconcileUser(await passWith(run.tally), request.userId)
   const state = await readState(parts.database.db, shape)
   if (run.pass === 'incremental') {
     const known = knownState(state)
     // Only what holds is shown: after a step up the full pass plans all of it again.
     const shown: ShownChange[] = []
-    const pass = { ...passWith(run.tally), onChange: (change: ShownChange) => void shown.push(change) }
+    const pass = {
+      ...(await passWith(run.tally)),
+      onChange: (change: ShownChange) => void shown.push(change),
+    }
     const result = typeof known === 'string' ? { stepUp: known } : await runIncrementalPass(pass, known)
     if (!('stepUp' in result)) {
       for (const change of shown) parts.onChange(change)
@@ -190,7 +196,7 @@ async function runPass(
     run.tally = run.tally.afterStepUp(`stepped up to a full pass: ${result.stepUp}`, request.dryRun)
   }
   const previous = state?.difference as Difference | null | undefined
-  run.progress = await runFullPass(passWith(run.tally), previous?.unexplained)
+  run.progress = await runFullPass(await passWith(run.tally), previous?.unexplained)
 }
 
 /** Where an incremental pass may begin, or why a full pass is due instead. */
@@ -202,15 +208,17 @@ function knownState(state: State | undefined): { watermark: number; difference: 
   return { watermark: state.watermark, difference: state.difference as Difference }
 }
 
-function passOf(
+async function passOf(
   request: RunRequest,
   parts: RunParts,
   shape: Shape,
   start: { runId: number | null; startedAt: number },
   tally: Tally,
-): Pass {
+): Promise<Pass> {
+  const clocks = parts.clocks ?? { own: () => Date.now(), postgres: () => readClock(parts.database.db) }
+  const clock = await openClerkClock(clocks, request.options.graceMs, (text) => tally.notes.add(text))
   return {
-    clerk: parts.clerk,
+    clerk: clientHeardBy(clock, parts.clerk),
     database: parts.database,
     shape,
     options: request.options,
@@ -220,7 +228,7 @@ function passOf(
     signal: parts.stop.signal,
     log: parts.log,
     tally,
-    clock: { startedAt: undefined, latest: undefined, graceMs: request.options.graceMs },
+    clock,
     onProgress: parts.onProgress,
     onChange: parts.onChange,
   }

@@ -36,6 +36,7 @@ export function statusOf(
   if (
     !tally.complete ||
     tally.unproven ||
+    tally.awaitsClock ||
     tally.missing() > 0 ||
     tally.unexplained > 0 ||
     counts.rejected > 0

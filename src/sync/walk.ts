@@ -21,7 +21,6 @@ export interface WalkPage {
   readonly seen: readonly string[]
   /** Users on the page whose id cannot be read. */
   readonly unreadable: number
-  readonly date: number | undefined
 }
 
 export interface WalkEnd {
@@ -35,7 +34,6 @@ type Page = {
   unreadable: number
   /** How many elements it had, readable or not. */
   length: number
-  date: number | undefined
 }
 /** What a page means: new users, the end, or, where it only repeats, from where to go on. */
 type Step =
@@ -73,7 +71,6 @@ export async function* walkUsers(
       users: fresh.flatMap((user) => page.readable.get(user.clerkId) ?? []),
       seen: trail.map((user) => user.clerkId),
       unreadable: page.unreadable,
-      date: page.date,
     }
     if (step.kind === 'end') {
       yield { ...facts, span: { after: closedUpTo, upTo: undefined }, closesSpan: true }
@@ -200,5 +197,5 @@ function readPage(answer: ListAnswer, startTime: number): Page {
     if (!readable.has(user.clerkId)) known.push({ clerkId: user.clerkId, time })
     readable.set(user.clerkId, user)
   }
-  return { known, readable, unreadable, length: answer.users.length, date: answer.date }
+  return { known, readable, unreadable, length: answer.users.length }
 }

@@ -86,10 +86,10 @@ async function killAll(
     kills = add(await killOne(world, checks, random, !kills.some((kill) => kill.woke)))
     await checks.look()
     await passSilence(world.recorder)
-    if (random.chance(0.3)) world.changes.settle()
+    if (random.chance(0.3)) await world.changes.settle()
   }
   world.onRequest = undefined
-  world.changes.settle()
+  await world.changes.settle()
   // Either kind of run has to find all that is missing.
   const flags = seed % 2 === 0 ? [] : ['--incremental']
   await checks.end(await world.sync(flags).ended, true)

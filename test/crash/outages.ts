@@ -89,7 +89,7 @@ async function meetSync(world: World, checks: Checks, random: Random, isRestart:
   const code = await judgeEnd(process, outage, checks)
   await passSilence(world.recorder)
   await checks.look()
-  if (random.chance(0.3)) world.changes.settle()
+  if (random.chance(0.3)) await world.changes.settle()
   return { outage, code }
 }
 
@@ -105,7 +105,7 @@ async function meetWorker(
   const outage = await strike(world, worker, random, isRestart)
   await recovers(world, worker)
   await checks.look()
-  if (random.chance(0.3)) world.changes.settle()
+  if (random.chance(0.3)) await world.changes.settle()
   return outage
 }
 
@@ -117,7 +117,7 @@ async function endAll(world: World, checks: Checks, worker: Process): Promise<vo
   world.onRequest = undefined
   await world.changes.quiet()
   await passSilence(world.recorder)
-  world.changes.settle()
+  await world.changes.settle()
   await checks.end(await world.sync().ended, false)
 }
 

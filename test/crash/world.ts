@@ -7,7 +7,7 @@ import type { RecordedRequest } from '../../src/dev/sandbox/faults.ts'
 import type { Random } from '../../src/dev/sandbox/random.ts'
 import { buildClerkSync } from '../support/build.ts'
 import { until } from '../worker/workers.ts'
-import { type Changes, openChanges } from './changes.ts'
+import { type Changes, graceSeconds, openChanges } from './changes.ts'
 import { openRecorder, type Recorder } from './recorder.ts'
 import type { OwnServer } from './server.ts'
 
@@ -72,6 +72,7 @@ export async function openWorld(server: OwnServer, seed: number): Promise<World>
         DATABASE_URL: recorder.urlFor(number),
         // Deletions of an hour are many here, and what holds them back is not what is looked at.
         MAX_DELETES: '1000000',
+        GRACE_SECONDS: `${graceSeconds}`,
         FULL_SCHEDULE: '*/2 * * * * *',
         INCREMENTAL_SCHEDULE: '* * * * * *',
         ...(port === undefined ? {} : { PORT: `${port}` }),

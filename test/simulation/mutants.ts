@@ -47,8 +47,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       [
         'sync/deletions.ts',
-        'const rows = await confirmAlone(pass, proof.denied, take)',
-        'const rows = proof.denied',
+        'const confirmed = await confirmAlone(pass, proof.denied, take)',
+        'const confirmed = proof.denied',
       ],
     ],
   },
@@ -109,6 +109,10 @@ export const mutants: readonly Mutant[] = [
         'row.clerkUpdatedAt <= Date.now() - clock.graceMs',
       ],
     ],
+  },
+  {
+    name: 'clock of Clerk believed against the others',
+    edits: [['sync/clock.ts', 'if (contradiction !== undefined && this', 'if (false && this']],
   },
   {
     name: 'watermark too new',

@@ -11,6 +11,7 @@ import {
   type SandboxUser,
   startSandbox,
 } from '../../src/dev/sandbox/server.ts'
+import type { Clocks } from '../../src/sync/clock.ts'
 import type { PassOptions, ShownChange } from '../../src/sync/pass.ts'
 import { type RunOutcome, type RunRequest, reconcile } from '../../src/sync/reconcile.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
@@ -43,6 +44,8 @@ export interface SyncOptions extends Partial<PassOptions> {
   /** `cli` unless given. */
   trigger?: RunRequest['trigger']
   tick?: RunRequest['tick']
+  /** This machine's clock and Postgres's; as the sandbox's unless given, which moves by hand. */
+  clocks?: Clocks | 'real'
 }
 
 export type SyncOutcome = RunOutcome & { changes: ShownChange[]; log: string }
@@ -83,6 +86,7 @@ async function syncOnce(sandbox: Sandbox, url: string, options: SyncOptions): Pr
     stop = new AbortController(),
     trigger = 'cli',
     tick,
+    clocks = { own: () => sandbox.clock.now(), postgres: async () => sandbox.clock.now() },
     ...pass
   } = options
   const lines: string[] = []
@@ -119,6 +123,7 @@ async function syncOnce(sandbox: Sandbox, url: string, options: SyncOptions): Pr
         }),
         database,
         heartbeatDatabase,
+        ...(clocks === 'real' ? {} : { clocks }),
         log: pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) }),
         stop,
         onProgress: () => {},

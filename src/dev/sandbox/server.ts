@@ -75,6 +75,8 @@ export interface Sandbox extends Behaviour {
   latencyMs: number
   /** Whether answers carry a `Date`. */
   dateHeader: boolean
+  /** How far that is ahead of Clerk's clock, ms, as a proxy with a clock of its own makes it. */
+  dateLeadMs: number
   /** Awaited before the answer is computed, with how many requests of that endpoint have come in. */
   onRequest: ((request: RecordedRequest, countOfThatEndpoint: number) => void | Promise<void>) | undefined
   /** A signed delivery. An id stands for the user of that id, in `user.deleted` for itself if there is none. */
@@ -139,7 +141,9 @@ function createApp(sandbox: Sandbox, take: ReturnType<typeof createFaults>['take
     sandbox.requests.push(request)
     if (sandbox.requests.length > REQUESTS_MAX) sandbox.requests.shift()
     if (sandbox.latencyMs > 0) await delay(sandbox.latencyMs, undefined, { signal: closing }).catch(() => {})
-    const date = sandbox.dateHeader ? new Date(sandbox.clock.now()).toUTCString() : undefined
+    const date = sandbox.dateHeader
+      ? new Date(sandbox.clock.now() + sandbox.dateLeadMs).toUTCString()
+      : undefined
     sendReply(context.env.outgoing as ServerResponse, reply, date)
     return RESPONSE_ALREADY_SENT
   }
@@ -235,6 +239,7 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
     badLimit: options.badLimit ?? 'default',
     inclusive: options.inclusive ?? false,
     dateHeader: true,
+    dateLeadMs: 0,
     onRequest: undefined,
     webhook(event, userOrId, webhookOptions) {
       const found = typeof userOrId === 'string' ? sandbox.users.get(userOrId) : userOrId
