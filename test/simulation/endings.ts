@@ -102,11 +102,13 @@ function openUsers({ clerk, options, checks, after }: Scene, witness: Witness): 
 function staleRows({ clerk, options, after }: Scene, witness: Witness): string[] {
   const { startedAt, before } = witness
   const since = startedAt - options.listingLagMs
+  // The earliest of the clocks counts.
+  const behindMs = Math.max(0, -options.skewMs, -options.processSkewMs)
   return [...before.rows.values()].flatMap((row) => {
     const { clerkId, updatedAt, writtenBy } = row
     const place = clerk.placeAt(clerkId, since)
     const wasGone = place < 0 ? !clerk.history.has(clerkId) : clerk.history.get(clerkId)?.[place]?.isDeleted
-    const isSettled = updatedAt !== null && updatedAt <= startedAt - options.graceMs - 1000
+    const isSettled = updatedAt !== null && updatedAt <= startedAt - behindMs - options.graceMs - 1000
     const isSame = after.rows.get(clerkId)?.writtenBy === writtenBy
     return wasGone && isSettled && isSame ? [clerkId] : []
   })
