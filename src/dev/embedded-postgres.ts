@@ -105,6 +105,7 @@ async function startOrJoin(
   let output = ''
   for (let starts = 0; ; ) {
     const running = await readPostmaster(home)
+    if (running?.process === 'elsewhere') throw runsElsewhere(home)
     if (running !== undefined) {
       const found = await connect(home, password, running)
       if (typeof found !== 'string') return { keeper: found, port: running.port, startedHere: starts > 0 }
@@ -119,6 +120,18 @@ async function startOrJoin(
     if (starts === 1) onProgress('starting Postgres')
     output = await startPostgres(home, settings, onProgress)
   }
+}
+
+/** Two at once on the same data would ruin them. */
+function runsElsewhere(home: Home): SyncError {
+  const pidPath = join(dataOf(home), 'postmaster.pid')
+  return new SyncError(
+    'transient',
+    'the embedded Postgres of this folder runs in another container or machine',
+    {
+      hint: `Stop the commands that use it there. If none runs there any more, remove ${pidPath}. ${otherWay}`,
+    },
+  )
 }
 
 /**

@@ -1,12 +1,13 @@
 // The files and the process of one Postgres: made, started, looked at, stopped. The rule: nothing here decides whether to,
 // and every call but the look needs the lock.
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { chown, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { SyncError } from '../errors.ts'
-import { clusterOf, type Home, otherWay, prepareBinaries, runAs } from './postgres-home.ts'
+import { isSameKernel, ownPlace, whereIs } from './place.ts'
+import { clusterOf, type Home, type Outcome, otherWay, prepareBinaries, runAs } from './postgres-home.ts'
 import { isProcessAlive } from './process-lock.ts'
 
 const logBytesMax = 10_000_000
@@ -60,7 +61,7 @@ async function give(home: Home, path: string): Promise<void> {
   if (home.account !== undefined) await chown(path, home.account.uid, home.account.gid)
 }
 
-/** Starts it on a free port. Gives what went wrong, or nothing. */
+/** Starts it, on the folder's own port if that is free. Returns what went wrong, or nothing. */
 export async function startPostgres(
   home: Home,
   settings: Readonly<Record<string, string>>,
@@ -73,12 +74,14 @@ export async function startPostgres(
   const flags = Object.entries({
     ...settings,
     listen_addresses: '127.0.0.1',
-    port: String(await freePort()),
+    port: String(await choosePort(home)),
     // A socket's path has at most about 100 characters, a project's path may have more.
     unix_socket_directories: '',
   }).map(([name, value]) => `-c '${`${name}=${value}`.replaceAll("'", "'\\''")}'`)
+  await writeFile(placePath(home), ownPlace())
   // pg_ctl gives Postgres a session of its own, so that Ctrl-C in this terminal does not reach it.
-  const { code, output } = await runAs(home.account, join(native, 'bin/pg_ctl'), [
+  const { code, output } = await runLocked(home, [
+    join(native, 'bin/pg_ctl'),
     'start',
     '--wait',
     `--pgdata=${dataOf(home)}`,
@@ -88,6 +91,41 @@ export async function startPostgres(
   if (code === 0) return ''
   const log = await readFile(logPath, 'utf8').catch(() => '')
   return output + log.slice(-2_000)
+}
+
+/** The place in which the Postgres of postmaster.pid was started. */
+function placePath(home: Home): string {
+  return join(home.path, 'place')
+}
+
+/** How long processes of a Postgres that crashed may take to go. */
+const orphanSecondsMax = 10
+
+/**
+ * Runs a program that keeps the lock of the system on the folder: it and whatever it starts hold that lock to their end,
+ * also one by SIGKILL, and every container under the same kernel sees it. So no second Postgres can start on these data
+ * where the first is seen by no process id. A system without the program `flock` has to do without.
+ */
+async function runLocked(home: Home, command: readonly [string, ...string[]]): Promise<Outcome> {
+  const [program, ...args] = command
+  if (!(await hasFlock(home))) return runAs(home.account, program, args)
+  const wait = ['--timeout', String(orphanSecondsMax)]
+  const { code, output } = await runAs(home.account, 'flock', [...wait, clusterOf(home.path), ...command])
+  return {
+    code,
+    output: code !== 0 && output === '' ? 'another Postgres holds the lock on the folder' : output,
+  }
+}
+
+async function hasFlock(home: Home): Promise<boolean> {
+  return (await runAs(home.account, 'flock', ['--version'])).code === 0
+}
+
+/** Whether the Postgres that was started in that other place may still run. */
+async function mayRunElsewhere(home: Home, place: string): Promise<boolean> {
+  if (whereIs(place) === 'before') return false
+  if (!isSameKernel(place) || !(await hasFlock(home))) return true
+  return (await runAs(home.account, 'flock', ['--nonblock', clusterOf(home.path), 'true'])).code !== 0
 }
 
 /** Stops it, whoever is connected. Throws if it goes on running for a minute. */
@@ -102,12 +140,21 @@ function logOf(home: Home): string {
   return join(clusterOf(home.path), 'postgres.log')
 }
 
-/** A port of the loopback that nobody listens on, a moment ago. */
-export function freePort(): Promise<number> {
+/** Ports that no system hands out by itself, so that another program has one of them only if it was told to. */
+const ports = { first: 20_000, count: 10_000 }
+
+/** The same port for a folder each time, so that a saved connection of psql or a browser holds; another if it is taken. */
+async function choosePort(home: Home): Promise<number> {
+  const hash = createHash('sha256').update(home.path).digest().readUInt32BE(0)
+  return freePort(ports.first + (hash % ports.count)).catch(() => freePort())
+}
+
+/** A port of the loopback that nobody listens on, a moment ago: that one, else any. Rejects if that one is taken. */
+export function freePort(wanted = 0): Promise<number> {
   return new Promise((resolve, reject) => {
     const server = createServer()
     server.once('error', reject)
-    server.listen(0, '127.0.0.1', () => {
+    server.listen(wanted, '127.0.0.1', () => {
       const address = server.address()
       server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : 0))
     })
@@ -117,8 +164,11 @@ export function freePort(): Promise<number> {
 /** What is known of the Postgres that runs, or ran last. */
 export interface Postmaster {
   readonly port: number
-  /** `other`: a process has the id, but it is not a living Postgres: the id was used again. */
-  readonly process: 'alive' | 'gone' | 'other'
+  /**
+   * `other`: the id is not a living Postgres's: it was used again, or it is from a place that has ended. `elsewhere`: it is
+   * from another container or machine, where it may be alive.
+   */
+  readonly process: 'alive' | 'gone' | 'other' | 'elsewhere'
 }
 
 /** Reads postmaster.pid: the process in its first line, the port in its fourth. Undefined without a readable one. */
@@ -126,6 +176,10 @@ export async function readPostmaster(home: Home): Promise<Postmaster | undefined
   const text = await readFile(join(dataOf(home), 'postmaster.pid'), 'utf8').catch(() => '')
   const [pid = '', , , port = ''] = text.split('\n')
   if (!/^\d+$/.test(pid)) return undefined
+  const place = await readFile(placePath(home), 'utf8').catch(ownPlace)
+  if (whereIs(place) !== 'here') {
+    return { port: Number(port), process: (await mayRunElsewhere(home, place)) ? 'elsewhere' : 'other' }
+  }
   if (!isProcessAlive(Number(pid))) return { port: Number(port), process: 'gone' }
   return { port: Number(port), process: isPostgres(pid) ? 'alive' : 'other' }
 }

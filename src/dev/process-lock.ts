@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs'
 import { readlink, symlink, unlink } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { SyncError } from '../errors.ts'
+import { ownPlace, whereIs } from './place.ts'
 
 /** Longer than a first start on a slow machine takes, crash recovery included. */
 const waitMsMax = 180_000
@@ -25,7 +26,7 @@ export async function withProcessLock<T>(path: string, run: () => Promise<T>): P
 }
 
 async function acquire(path: string, deadline: number): Promise<void> {
-  const own = [process.pid, startOf(process.pid), randomBytes(6).toString('hex')].join(':')
+  const own = [process.pid, startOf(process.pid), ownPlace(), randomBytes(6).toString('hex')].join(':')
   for (;;) {
     try {
       await symlink(own, path)
@@ -38,7 +39,7 @@ async function acquire(path: string, deadline: number): Promise<void> {
       await removeDead(path, holder)
     } else if (Date.now() > deadline) {
       throw new SyncError('transient', 'another command keeps the embedded Postgres locked', {
-        hint: `Wait for it to end. If no other command runs, remove ${path}`,
+        hint: `Wait for it to end. If no other command runs, neither here nor in a container that shares this folder, remove ${path}`,
         facts: { holder: holder ?? '' },
       })
     } else {
@@ -65,7 +66,11 @@ async function holderOf(path: string): Promise<string | undefined> {
 }
 
 function isAlive(holder: string): boolean {
-  const [pid = '', start] = holder.split(':')
+  const fields = holder.split(':')
+  const [pid = '', start = ''] = fields
+  const where = whereIs(fields.length === 4 ? (fields[2] ?? '') : ownPlace())
+  // Of one in another container nothing is known: it is waited for.
+  if (where !== 'here') return where === 'elsewhere'
   if (!isProcessAlive(Number(pid))) return false
   // Process ids are used again, in a fresh container almost certainly: the same id started later is another process.
   const startNow = startOf(Number(pid))

@@ -3,7 +3,8 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readFileSync } from 'node:fs'
-import { chmod, cp, mkdir, mkdtemp, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises'
+import { chmod, cp, mkdir, mkdtemp, readdir, rm, stat, symlink, unlink, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -11,6 +12,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import { openEmbeddedPostgres } from '../../src/dev/embedded-postgres.ts'
+import { ownPlace, whereIs } from '../../src/dev/place.ts'
 import { withProcessLock } from '../../src/dev/process-lock.ts'
 
 const repository = resolve(import.meta.dirname, '../..')
@@ -46,10 +48,14 @@ class Command {
   readonly #lines: AsyncIterator<string>
   #errors = ''
 
-  constructor(directory: string, options: { project?: string; uid?: number; gid?: number } = {}) {
-    const { project = repository, ...account } = options
+  constructor(
+    directory: string,
+    options: { project?: string; uid?: number; gid?: number; within?: readonly string[] } = {},
+  ) {
+    const { project = repository, within = [], ...account } = options
     const flags = ['--import', 'tsx', '--input-type=module', '--eval', commandSource, directory]
-    this.child = spawn(process.execPath, flags, {
+    const [file = '', ...args] = [...within, process.execPath, ...flags]
+    this.child = spawn(file, args, {
       ...account,
       cwd: project,
       // A process group of its own, as a terminal gives one to each command.
@@ -379,6 +385,107 @@ describe('crashes', () => {
     const folder = await makeFolder()
     await symlink(`${process.pid}:1:before`, join(folder, 'lock'))
     expect(await withProcessLock(join(folder, 'lock'), async () => 'in')).toBe('in')
+  })
+})
+
+/** As a container does it: process ids and shared memory of its own, the same files. */
+const container = ['unshare', '--pid', '--fork', '--mount-proc', '--ipc', '--kill-child'] as const
+const hasContainers = spawnSync('unshare', [...container.slice(1), 'true']).status === 0
+
+// Needs root, or a system that lets an ordinary user make namespaces.
+describe.runIf(hasContainers)('a container that shares the folder', () => {
+  test('keeps its Postgres to itself: no second one is started over it, and it goes on', async () => {
+    const folder = await makeFolder()
+    const inside = new Command(folder, { within: container })
+    const { url } = await inside.opened()
+    await write(url)
+    const outside = new Command(folder)
+    const { failed } = await outside.until((line) => line.message === undefined)
+    expect(failed).toMatchObject({
+      kind: 'transient',
+      hint: expect.stringMatching(/postmaster\.pid.*DATABASE_URL/),
+    })
+    const another = new Command(folder, { within: container })
+    expect((await another.until((line) => line.message === undefined)).failed).toEqual(failed)
+    expect(await read(url)).toBe(42)
+
+    expect(await inside.release()).toBe(0)
+    const afterwards = new Command(folder)
+    expect(await read((await afterwards.opened()).url)).toBe(42)
+    expect(await afterwards.release()).toBe(0)
+  })
+
+  test('finds the Postgres of this machine taken', async () => {
+    const folder = await makeFolder()
+    const outside = new Command(folder)
+    const { url } = await outside.opened()
+    await write(url)
+    const inside = new Command(folder, { within: container })
+    expect((await inside.until((line) => line.message === undefined)).failed).toMatchObject({
+      kind: 'transient',
+    })
+    expect(await read(url)).toBe(42)
+    expect(await outside.release()).toBe(0)
+  })
+
+  test('that was killed leaves data that go on, here or in the next one', async () => {
+    const folder = await makeFolder()
+    const killed = new Command(folder, { within: container })
+    await write((await killed.opened()).url)
+    await killed.kill('SIGKILL')
+    const next = new Command(folder, { within: container })
+    expect(await read((await next.opened()).url)).toBe(42)
+    await next.kill('SIGKILL')
+    const here = new Command(folder)
+    expect(await read((await here.opened()).url)).toBe(42)
+    expect(await here.release()).toBe(0)
+  })
+
+  test('and its lock is waited for, whatever process has that id here', async () => {
+    const folder = await makeFolder()
+    const path = join(folder, 'lock')
+    const { pid } = spawnSync('true')
+    const [host, boot] = ownPlace().split('/')
+    await symlink(`${pid}:1:${host}/${boot}/pid4026530000:nonce`, path)
+    let isIn = false
+    const waiting = withProcessLock(path, async () => {
+      isIn = true
+    })
+    // A dead holder of this machine's is replaced at once.
+    await withProcessLock(join(folder, 'other'), async () => {})
+    await sleep(100)
+    expect(isIn).toBe(false)
+    await unlink(path)
+    await waiting
+    expect(isIn).toBe(true)
+  })
+})
+
+test('what a machine wrote before its last start has ended, and what another wrote is not known', () => {
+  const [host, boot, namespace] = ownPlace().split('/')
+  expect(whereIs(ownPlace())).toBe('here')
+  expect(whereIs(`${host}/${boot}/${namespace}1`)).toBe('elsewhere')
+  expect(whereIs(`${host}/another/${namespace}`)).toBe('before')
+  expect(whereIs(`another/another/${namespace}`)).toBe('elsewhere')
+})
+
+describe('the port', () => {
+  test('is the same each time, and another one while that is taken', async () => {
+    const folder = await makeFolder()
+    const portOf = async () => {
+      const command = new Command(folder)
+      const { port } = new URL((await command.opened()).url)
+      expect(await command.release()).toBe(0)
+      return Number(port)
+    }
+    const port = await portOf()
+    expect(await portOf()).toBe(port)
+    const other = createServer().listen(port, '127.0.0.1')
+    await once(other, 'listening')
+    expect(await portOf()).not.toBe(port)
+    other.close()
+    await once(other, 'close')
+    expect(await portOf()).toBe(port)
   })
 })
 
