@@ -2,6 +2,7 @@
 // on Postgres's clock, and every transaction that writes looks at it first, so that a holder that slept stops.
 import { sql } from 'drizzle-orm'
 import { isSyncError, SyncError } from '../errors.ts'
+import { bringBackTimes, soon } from './clock.ts'
 import {
   arrayParameter,
   type Database,
@@ -34,13 +35,15 @@ export interface Holder {
   readonly runId: number
   readonly host: string
   readonly pass: string
-  readonly runningForSeconds: number
+  /** Null where it began at a time that Postgres's clock has not reached. */
+  readonly runningForSeconds: number | null
 }
 
 export interface NewRun {
   pass: string
   trigger: string
-  instanceId: string
+  /** Null where the run ended before Clerk named it. */
+  instanceId: string | null
   host: string
   approveDeletes: number | null
 }
@@ -67,53 +70,112 @@ export interface RunRecord {
 /** A run for a single user writes its line beside the lease: it neither takes the lease nor holds it up. */
 const needsLease = sql`pass <> 'user'`
 
+/** Someone who was quicker is seen at the next look; more tries than that are no race. */
+const tries = 5
+
 /**
  * Takes the lease, or says who holds it: nobody if a run has taken care of the tick meanwhile. A silent holder is marked
- * `abandoned` first. A run of pass `user` gets its line whoever holds the lease, and leaves a silent holder alone.
+ * `abandoned` first. A run of pass `user` gets its line whoever holds the lease, and leaves a silent holder alone. It
+ * looks before it writes: a run that comes too late uses up no number.
  */
 export async function acquireLease(
   database: Database,
   run: NewRun,
   tick?: Tick,
 ): Promise<Lease | { holder: Holder | undefined }> {
-  const lease = await transaction(database, async (tx) => {
-    const silent = run.pass === 'user' ? sql`pass = 'user'` : sql`true`
-    const abandoned = await query<{ id: number }>(
-      tx,
-      sql`update clerk_sync.runs set status = 'abandoned', finished_at = now()
-          where status = 'running' and heartbeat_at < now() - ${silentAfter} and ${silent} returning id::float8 as id`,
-    )
-    const [taken] = await query<{ id: number; started_at: number }>(
-      tx,
-      sql`insert into clerk_sync.runs (pass, trigger, status, instance_id, host, approve_deletes)
-          select ${run.pass}, ${run.trigger}, 'running', ${run.instanceId}, ${run.host}, ${run.approveDeletes}::integer
-          where not ${tick === undefined ? sql`false` : isTaken(tick)} -- one worker a tick
-          on conflict do nothing
-          returning id::float8 as id, (extract(epoch from started_at) * 1000)::float8 as started_at`,
-    )
-    return taken === undefined
-      ? undefined
-      : { runId: taken.id, startedAt: taken.started_at, abandoned: abandoned.map((row) => row.id) }
-  })
-  if (lease !== undefined) return lease
-  const [holder] = await query<Holder>(
-    database.db,
-    sql`select id::float8 as "runId", host, pass,
-          round(extract(epoch from now() - started_at))::float8 as "runningForSeconds"
-        from clerk_sync.runs where status = 'running' and ${needsLease}`,
-  )
-  // It may just have ended; to the caller that is the same "not now".
-  return { holder }
+  for (let tryNumber = 1; ; tryNumber++) {
+    const taken = await transaction(database, (tx) => tryToAcquire(tx, run, tick, tryNumber > 1))
+    if (taken !== undefined) return taken
+    // It may just have ended; to the caller that is the same "not now".
+    if (tryNumber === tries) return { holder: undefined }
+  }
 }
 
-/** Postgres's clock, ms: the start of a dry run, which has no row to tell it. */
-export async function readClock(executor: Executor): Promise<number> {
-  const [row] = await query<{ now: number }>(
-    executor,
-    sql`select (extract(epoch from now()) * 1000)::float8 as now`,
+/** Undefined if another line came first, be it the lease or just the number. */
+async function tryToAcquire(
+  tx: Executor,
+  run: NewRun,
+  tick: Tick | undefined,
+  isRepeat: boolean,
+): Promise<Lease | { holder: Holder | undefined } | undefined> {
+  await bringBackTimes(tx)
+  const silent = run.pass === 'user' ? sql`pass = 'user'` : sql`true`
+  const abandoned = await query<{ id: number }>(
+    tx,
+    sql`update clerk_sync.runs set status = 'abandoned', finished_at = now()
+        where status = 'running' and heartbeat_at < now() - ${silentAfter} and ${silent} returning id::float8 as id`,
   )
-  if (row === undefined) throw new Error('a select without a table gave no row')
-  return row.now
+  const [holder] = run.pass === 'user' ? [] : await readHolder(tx)
+  if (holder !== undefined) return { holder }
+  if (tick !== undefined && (await hasRun(tx, tick))) return { holder: undefined } // one worker a tick
+  const taken = await insertRun(tx, run, { status: 'running', hasFreeNumber: isRepeat })
+  return taken && { ...taken, abandoned: abandoned.map((row) => row.id) }
+}
+
+const readHolder = (tx: Executor) =>
+  query<Holder>(
+    tx,
+    sql`select id::float8 as "runId", host, pass,
+          case when started_at <= ${soon}
+            then round(greatest(extract(epoch from now() - started_at), 0))::float8 end as "runningForSeconds"
+        from clerk_sync.runs where status = 'running' and ${needsLease}`,
+  )
+
+/**
+ * Writes a line. Undefined if the lease is held or the number is taken: after a failover or a restore that left the
+ * sequence behind, it gives numbers that there are. The number after the newest is free then, and needs no right to the
+ * sequence.
+ */
+async function insertRun(
+  tx: Executor,
+  run: NewRun,
+  line: { status: string; hasFreeNumber: boolean },
+): Promise<{ runId: number; startedAt: number } | undefined> {
+  const [number, value] = line.hasFreeNumber
+    ? [sql`id, `, sql`(select coalesce(max(id), 0) + 1 from clerk_sync.runs), `]
+    : [sql``, sql``]
+  const [row] = await query<{ id: number; started_at: number }>(
+    tx,
+    sql`insert into clerk_sync.runs (${number}pass, trigger, status, instance_id, host, approve_deletes)
+        overriding system value
+        select ${value}${run.pass}, ${run.trigger}, ${line.status}, ${run.instanceId}, ${run.host}, ${run.approveDeletes}::integer
+        on conflict do nothing
+        returning id::float8 as id, (extract(epoch from started_at) * 1000)::float8 as started_at`,
+  )
+  return row && { runId: row.id, startedAt: row.started_at }
+}
+
+/**
+ * Writes the line of a run that ended before it had one: it began so long ago. Returns its number, undefined if five
+ * tries found none that is free.
+ */
+export async function noteEndedRun(
+  database: Database,
+  run: NewRun,
+  record: RunRecord,
+  durationMs: number,
+  milliseconds: number,
+): Promise<number | undefined> {
+  for (let tryNumber = 1; tryNumber <= tries; tryNumber++) {
+    const runId = await transaction(
+      database,
+      async (tx) => {
+        const line = await insertRun(tx, run, { status: record.status, hasFreeNumber: tryNumber > 1 })
+        if (line === undefined) return undefined
+        await endRun(tx, line.runId, record.status, record)
+        await query(
+          tx,
+          sql`update clerk_sync.runs set started_at = now() - ${durationMs}::float8 * interval '1 millisecond'
+              where id = ${line.runId}`,
+        )
+        await forgetOldRuns(tx)
+        return line.runId
+      },
+      milliseconds,
+    )
+    if (runId !== undefined) return runId
+  }
+  return undefined
 }
 
 /** Tells the others that this run lives. False once the run is no longer the lease. */
@@ -126,7 +188,16 @@ export async function heartbeat(executor: Executor, runId: number): Promise<bool
 }
 
 /** Writes the end of a run. False if the lease had been lost: then the ledger's `abandoned` stands. */
-export async function finishRun(executor: Executor, runId: number, record: RunRecord): Promise<boolean> {
+export function finishRun(executor: Executor, runId: number, record: RunRecord): Promise<boolean> {
+  return endRun(executor, runId, 'running', record)
+}
+
+async function endRun(
+  executor: Executor,
+  runId: number,
+  statusBefore: string,
+  record: RunRecord,
+): Promise<boolean> {
   const rows = await query(
     executor,
     sql`update clerk_sync.runs set pass = ${record.pass}, status = ${record.status}, finished_at = now(),
@@ -134,7 +205,7 @@ export async function finishRun(executor: Executor, runId: number, record: RunRe
           notes = ${JSON.stringify(record.notes)}::jsonb,
           rejected = ${JSON.stringify(record.rejected.slice(0, 100))}::jsonb,
           error = ${record.error === null ? null : JSON.stringify(record.error)}::jsonb
-        where id = ${runId} and status = 'running' returning id`,
+        where id = ${runId} and status = ${statusBefore} returning id`,
   )
   return rows.length > 0
 }
@@ -237,7 +308,7 @@ export interface PastRun {
   pass: string
   trigger: string
   status: string
-  instanceId: string
+  instanceId: string | null
   host: string
   startedAt: string
   finishedAt: string | null
@@ -265,14 +336,15 @@ export async function readRuns(executor: Executor, limit: number, shape: Shape):
   return rows.map(({ run }) => (typeof run === 'string' ? (JSON.parse(run) as PastRun) : run))
 }
 
-const isAlive = sql`(status = 'running' and heartbeat_at >= now() - ${silentAfter})`
+const isAlive = sql`(status = 'running' and heartbeat_at between now() - ${silentAfter} and ${soon})`
 
 /** A worker's run that is under way or met its end; what failed leaves the tick to others, and the command line is none. */
 const isTaken = (tick: Tick) =>
   sql`exists (select from clerk_sync.runs
         where pass = any(${arrayParameter(tick.passes, 'text')}) and trigger in ('schedule', 'start')
           and (status in ('succeeded', 'partial', 'withheld') or ${isAlive})
-          and started_at > now() - ${tick.seconds}::float8 * interval '1 second')`
+          and started_at > now() - ${tick.seconds}::float8 * interval '1 second'
+          and started_at <= ${soon})` // what has not begun yet is of another clock
 
 /** Whether a worker is running this tick or has run it. */
 export async function hasRun(executor: Executor, tick: Tick): Promise<boolean> {
@@ -291,7 +363,7 @@ export async function lastFullPassAge(executor: Executor): Promise<number | unde
   const [row] = await query<{ age: number | null }>(
     executor,
     sql`select extract(epoch from now() - max(started_at))::float8 as age from clerk_sync.runs
-        where pass = 'full' and status in ('succeeded', 'partial', 'withheld')`,
+        where pass = 'full' and status in ('succeeded', 'partial', 'withheld') and started_at <= ${soon}`,
   )
   return row?.age ?? undefined
 }

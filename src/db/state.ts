@@ -22,13 +22,18 @@ export interface Progress {
   readonly fullPassDueInMs: number | null | undefined
 }
 
+/** What settles later than in a day is looked at once a day. */
+const dueMsMax = 86_400_000
+/** A time beyond that was stored by a clock that was ahead. */
+const dueWithin = sql.raw(`interval '25 hours'`)
+
 /** The state, or undefined where nothing has been bound yet. */
 export async function readState(executor: Executor, shape: Shape): Promise<State | undefined> {
   if (!shape.ownTables.has('state')) return undefined
   const [row] = await query<Omit<State, 'difference'> & { difference: string | null }>(
     executor,
     sql`select instance_id as "instanceId", (extract(epoch from watermark) * 1000)::float8 as watermark,
-          difference::text as difference, coalesce(full_pass_due_at <= now(), false) as "isFullPassDue"
+          difference::text as difference, coalesce(full_pass_due_at <= now() or full_pass_due_at > now() + ${dueWithin}, false) as "isFullPassDue"
         from clerk_sync.state`,
   )
   if (row === undefined) return undefined
@@ -75,7 +80,7 @@ export async function saveProgress(
   const due =
     fullPassDueInMs === undefined
       ? sql`full_pass_due_at`
-      : sql`now() + ${fullPassDueInMs}::float8 * interval '1 millisecond'`
+      : sql`now() + least(${fullPassDueInMs}::float8, ${dueMsMax}) * interval '1 millisecond'`
   await query(
     executor,
     sql`update clerk_sync.state set watermark = ${moment}::timestamptz,

@@ -9,6 +9,9 @@ import type { Log } from '../log.ts'
 /** Six heartbeats fit into the silence after which a holder counts as gone. */
 const heartbeatIntervalMs = 5000
 
+/** Who runs, as the ledger names it. */
+export const thisProcess = `${hostname()}:${process.pid}`
+
 /** Takes the lease. Throws `busy` with who holds it, or if another worker has taken care of the tick. */
 export async function takeLease(
   database: Database,
@@ -16,15 +19,16 @@ export async function takeLease(
   log: Log,
   tick?: Tick,
 ): Promise<Lease> {
-  const taken = await acquireLease(database, { ...run, host: `${hostname()}:${process.pid}` }, tick)
+  const taken = await acquireLease(database, { ...run, host: thisProcess }, tick)
   if ('holder' in taken) {
     if (taken.holder === undefined) {
       throw new SyncError('busy', 'another run has just ended', { hint: 'Try again now.' })
     }
     const { runId, host, runningForSeconds } = taken.holder
+    const since = runningForSeconds === null ? 'is under way' : `has been at it for ${runningForSeconds} s`
     throw new SyncError('busy', 'another run holds the lease', {
-      hint: `Run ${runId} on ${host} has been at it for ${runningForSeconds} s. Try again when it has ended.`,
-      facts: { runId, host, runningForSeconds },
+      hint: `Run ${runId} on ${host} ${since}. Try again when it has ended.`,
+      facts: { runId, host, ...(runningForSeconds === null ? {} : { runningForSeconds }) },
     })
   }
   for (const runId of taken.abandoned) log.warn({ runId }, 'a run that fell silent was marked abandoned')

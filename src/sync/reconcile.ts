@@ -1,7 +1,8 @@
 // One run, from the first look to the report. Nothing is written before the key's instance is known to be the table's.
 import type { ClerkClient } from '../clerk/api.ts'
+import { readClock } from '../db/clock.ts'
 import { type Database, PostgresRefusal, transaction } from '../db/database.ts'
-import { finishRun, forgetOldRuns, type Lease, leaseLost, readClock, type Tick } from '../db/ledger.ts'
+import { finishRun, forgetOldRuns, type Lease, leaseLost, type Tick } from '../db/ledger.ts'
 import { readShape, type Shape } from '../db/shape.ts'
 import { type Progress, readState, type State, saveProgress } from '../db/state.ts'
 import { forgetOldTombstones } from '../db/tombstones.ts'
@@ -9,6 +10,7 @@ import { isSyncError, SyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { type Clocks, clientHeardBy, openClerkClock } from './clock.ts'
 import type { Difference } from './difference.ts'
+import { noteEarlyEnd, recordOf } from './early-end.ts'
 import { runFullPass } from './full-pass.ts'
 import { runIncrementalPass } from './incremental-pass.ts'
 import { checkInstance } from './instance.ts'
@@ -66,6 +68,7 @@ export async function reconcile(request: RunRequest, parts: RunParts): Promise<R
   const startedAt = new Date()
   const run: Run = {
     instanceId: null,
+    hasLedger: false,
     lease: undefined,
     pass: request.userId === undefined ? (request.pass ?? 'full') : 'user',
     tally: new Tally(),
@@ -87,6 +90,8 @@ export async function reconcile(request: RunRequest, parts: RunParts): Promise<R
       error = failure
       report = reportOf(request, parts, run, startedAt, error)
     }
+  } else if (run.hasLedger && !request.dryRun && report.status !== 'skipped') {
+    report = { ...report, runId: await noteEarlyEnd(report, run.tally, parts, request.options) }
   }
   const rejections = run.tally.rejections()
   for (const { clerkId, reason } of rejections) parts.log.warn({ clerkId, reason }, 'user rejected')
@@ -112,6 +117,8 @@ export function logOutcome(log: Log, { report, error }: RunOutcome): void {
 /** What has been settled so far, for a report that is true wherever the run ends. */
 interface Run {
   instanceId: string | null
+  /** True once Postgres has answered that there is one. */
+  hasLedger: boolean
   /** Its line in the ledger, which is the lease unless it is about a single user. */
   lease: Lease | undefined
   /** What is being done, also after a step up. */
@@ -124,6 +131,7 @@ interface Run {
 async function execute(request: RunRequest, parts: RunParts, run: Run): Promise<void> {
   const { database, log } = parts
   const found = await readShape(database.db)
+  run.hasLedger = found.ownTables.has('runs')
   const instance = await checkInstance(parts.clerk, database.db, found, request.acceptInstance)
   run.instanceId = instance.instanceId
   if (request.userId !== undefined && instance.replaced !== undefined) {
@@ -251,8 +259,7 @@ async function record(
   report: Report,
   milliseconds: number,
 ): Promise<unknown> {
-  const { pass, status, counts, requests, notes, error } = report
-  const entry = { pass, status, counts, requests, notes, rejected: run.tally.rejections(), error }
+  const entry = recordOf(report, run.tally)
   try {
     const wasOurs = await transaction(
       database,
@@ -302,7 +309,10 @@ function hasWritten(request: RunRequest, run: Run): boolean {
 function asOperatingError(error: unknown): unknown {
   if (isSyncError(error) || !(error instanceof PostgresRefusal)) return error
   return new SyncError('transient', 'Postgres could not carry out a statement', {
-    hint: 'A lock or a timeout of the database was in the way. Try again later.',
+    hint:
+      error.kind === 'timeout'
+        ? 'It was cut off. If that comes again, raise the statement_timeout of the role or the database.'
+        : 'A lock of the database was in the way. Try again later.',
     facts: { code: error.code },
   })
 }

@@ -246,9 +246,9 @@ function secretsOf(world: World): string[] {
 }
 
 /** How many rows of each table were ever written, rolled back or not. Nothing else may be connected. */
-export async function statistics(shop: Shop): Promise<unknown> {
+export async function statistics(shop: Shop): Promise<{ relname: string }[]> {
   await tableStatistics(shop.database.sql)
-  return shop.database.sql`
+  return shop.database.sql<{ relname: string }[]>`
     select relname, n_tup_ins::int, n_tup_upd::int, n_tup_del::int from pg_stat_user_tables order by 1`
 }
 

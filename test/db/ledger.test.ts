@@ -10,6 +10,7 @@ import {
   isLeaseHeld,
   type Lease,
   type NewRun,
+  noteEndedRun,
   type RunRecord,
   readRuns,
   writeTransaction,
@@ -182,7 +183,70 @@ describe('the lease', () => {
   })
 })
 
+describe('a number', () => {
+  const numbers = async () => (await statuses()).map((row) => row.id)
+
+  test('is not used up by a run that comes too late', async () => {
+    const first = await take()
+    for (let count = 0; count < 3; count += 1) {
+      expect(await acquireLease(database, run('late'))).toHaveProperty('holder')
+    }
+    await finishRun(database.db, first.runId, ended)
+    expect((await take()).runId).toBe(first.runId + 1)
+  })
+
+  test.each(['always', 'by default'])(
+    'is free where the sequence is behind the ids (identity %s)',
+    async (kind) => {
+      const { sql } = testDatabase
+      await sql.unsafe(`alter table clerk_sync.runs alter id set generated ${kind}`)
+      await sql.unsafe('alter table clerk_sync.runs alter id restart with 1')
+      await sql`insert into clerk_sync.runs (id, pass, trigger, status, host) overriding system value
+      select n, 'full', 'cli', 'succeeded', 'old' from generate_series(1, 40) as n`
+      const first = await take()
+      expect(first.runId).toBe(41)
+      expect(await acquireLease(database, run('late'))).toMatchObject({ holder: { runId: 41 } })
+      await finishRun(database.db, first.runId, ended)
+      const single = await acquireLease(database, { ...run('here'), pass: 'user' })
+      expect(single).toMatchObject({ runId: 42 })
+      expect(await noteEndedRun(database, run('here'), { ...ended, status: 'failed' }, 10, 5000)).toBe(43)
+      expect((await numbers()).slice(-3)).toEqual([41, 42, 43])
+      await sql.unsafe('alter table clerk_sync.runs alter id set generated always')
+      await sql.unsafe('alter table clerk_sync.runs alter id restart with 1000')
+    },
+  )
+
+  test('goes to one of eight that ask at once, also where the sequence is behind', async () => {
+    const { sql } = testDatabase
+    await sql`insert into clerk_sync.runs (id, pass, trigger, status, host) overriding system value
+      select n, 'full', 'cli', 'succeeded', 'old' from generate_series(2000, 2020) as n`
+    await sql.unsafe('alter table clerk_sync.runs alter id restart with 2000')
+    const databases = Array.from({ length: 8 }, () => openDatabase(testDatabase.url, { connections: 1 }))
+    const taken = await Promise.all(databases.map((each, index) => acquireLease(each, run(`host ${index}`))))
+    await Promise.all(databases.map((each) => each.close()))
+    expect(taken.filter((each) => 'runId' in each)).toHaveLength(1)
+    await sql.unsafe('alter table clerk_sync.runs alter id restart with 3000')
+  })
+})
+
 describe('the history', () => {
+  test('has a run that ended before it had a line, as long ago as it began, and it holds no lease', async () => {
+    const holder = await take('holder')
+    const failed = { ...ended, status: 'failed', error: { kind: 'transient', message: 'no' } }
+    const runId = await noteEndedRun(database, { ...run('early'), instanceId: null }, failed, 60_000, 5000)
+    const [early] = await readRuns(database.db, 1, await readShape(database.db))
+    expect(early).toMatchObject({
+      runId,
+      status: 'failed',
+      host: 'early',
+      instanceId: null,
+      error: failed.error,
+    })
+    const duration = Date.parse(early?.finishedAt ?? '') - Date.parse(early?.startedAt ?? '')
+    expect(duration).toBe(60_000)
+    expect(await heartbeat(database.db, holder.runId)).toBe(true)
+  })
+
   test('has what a run found, newest first, with the first hundred of the rejected', async () => {
     const first = await take('first')
     const rejected = Array.from({ length: 101 }, (_, index) => ({ clerkId: `user_${index}`, reason: 'why' }))

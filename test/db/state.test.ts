@@ -98,4 +98,12 @@ describe('progress', () => {
     await saveProgress(database.db, 'ins_b', progress)
     expect((await read())?.isFullPassDue).toBe(false)
   })
+
+  test('makes a full pass due within a day, and at once where a clock was ahead', async () => {
+    await saveProgress(database.db, 'ins_b', { ...progress, fullPassDueInMs: 400 * 86_400_000 })
+    expect((await read())?.isFullPassDue).toBe(false)
+    expect(await dueIn()).toBeLessThanOrEqual(86_400_000)
+    await testDatabase.sql`update clerk_sync.state set full_pass_due_at = now() + interval '26 hours'`
+    expect((await read())?.isFullPassDue).toBe(true)
+  })
 })

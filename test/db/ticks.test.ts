@@ -1,7 +1,8 @@
 // What workers read off the ledger: whether a tick is taken, whether a run is under way, how old the last full pass is.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { readClock } from '../../src/db/clock.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
-import { acquireLease, hasRun, isLeaseHeld, lastFullPassAge, readClock } from '../../src/db/ledger.ts'
+import { acquireLease, hasRun, isLeaseHeld, lastFullPassAge } from '../../src/db/ledger.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 let testDatabase: TestDatabase
@@ -55,6 +56,9 @@ describe('a tick', () => {
     ['is left by another pass', { pass: 'user' }, false],
     ['is left by the command line', { trigger: 'cli' }, false],
     ['is left by a run that began before it', { age: 101 }, false],
+    ['is left by a run that begins in the future, by a clock that was ahead', { age: -7200 }, false],
+    ['is taken by a run that began a moment ahead', { age: -5 }, true],
+    ['is left by a run whose heart beat in the future', { status: 'running', silent: -7200 }, false],
   ])('%s', async (_says, run, taken) => {
     expect(await hasRun(database.db, tick)).toBe(false)
     await addRun(run)
@@ -73,6 +77,7 @@ describe('the lease is held', () => {
   test.each<[says: string, run: Run, held: boolean]>([
     ['by a run that beats', { status: 'running', silent: 25 }, true],
     ['not by one that fell silent', { status: 'running', silent: 31 }, false],
+    ['not by one whose heart beat in the future', { status: 'running', silent: -7200 }, false],
     ['not by one that has ended', {}, false],
   ])('%s', async (_says, run, held) => {
     expect(await isLeaseHeld(database.db)).toBe(false)
@@ -86,6 +91,7 @@ describe('the last full pass', () => {
     expect(await lastFullPassAge(database.db)).toBeUndefined()
     await addRun({ pass: 'incremental', age: 10 })
     await addRun({ status: 'failed', age: 20 })
+    await addRun({ age: -7200 })
     expect(await lastFullPassAge(database.db)).toBeUndefined()
     for (const [status, age] of [
       ['succeeded', 9000],
@@ -97,6 +103,45 @@ describe('the last full pass', () => {
       expect(await lastFullPassAge(database.db)).toBeGreaterThanOrEqual(age)
       expect(await lastFullPassAge(database.db)).toBeLessThan(age + 1000)
     }
+  })
+})
+
+describe('after a failover to a host whose clock is two hours behind', () => {
+  const run = { pass: 'full', trigger: 'cli', instanceId: 'ins_1', host: 'here', approveDeletes: null }
+  const ahead = -7200
+
+  test('a holder that died is silent from the first look on, and one that lives is left alone', async () => {
+    await addRun({ status: 'running', age: ahead, silent: ahead })
+    const first = await acquireLease(database, run)
+    expect(first).toMatchObject({ holder: { host: 'here', runningForSeconds: null } })
+    const [row] = await testDatabase.sql`
+      select status, heartbeat_at between now() - interval '1 minute' and now() as now from clerk_sync.runs`
+    expect(row).toEqual({ status: 'running', now: true })
+    await testDatabase.sql`update clerk_sync.runs set heartbeat_at = heartbeat_at - interval '31 seconds'`
+    expect(await acquireLease(database, run)).toMatchObject({ abandoned: [expect.any(Number)] })
+  })
+
+  test('what was deleted counts for an hour and stays fresh for the grace, both from now on', async () => {
+    const { sql } = testDatabase
+    await sql`truncate clerk_sync.tombstones`
+    await addRun({ age: ahead })
+    await addRun({ age: 7300 })
+    await sql`update clerk_sync.runs set deleted = 1,
+      deleted_at = now() + case when started_at > now() then 1 else -1 end * interval '90 minutes'`
+    await sql`insert into clerk_sync.tombstones (clerk_id, deleted_at) values
+      ('user_ahead', now() + interval '2 hours'), ('user_behind', now() - interval '2 hours')`
+    await acquireLease(database, run)
+    const look = (table: string, name: string) =>
+      sql.unsafe(`select ${name} as name, deleted_at between now() - interval '1 minute' and now() as now
+        from clerk_sync.${table} where deleted_at is not null order by 1`)
+    expect([...(await look('tombstones', 'clerk_id'))]).toEqual([
+      { name: 'user_ahead', now: true },
+      { name: 'user_behind', now: false },
+    ])
+    expect([...(await look('runs', 'started_at > now()'))]).toEqual([
+      { name: false, now: false },
+      { name: true, now: true },
+    ])
   })
 })
 

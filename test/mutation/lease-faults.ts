@@ -2,7 +2,7 @@
 // Faults in the lease, the history of runs, and how the lease is kept.
 import { faultsIn } from './fault.ts'
 
-const isAlive = "(status = 'running' and heartbeat_at >= now() - ${silentAfter})"
+const isAlive = "(status = 'running' and heartbeat_at between now() - ${silentAfter} and ${soon})"
 
 const runs = faultsIn(
   'db/ledger.ts',
@@ -25,12 +25,12 @@ const runs = faultsIn(
     ['an approval is forgotten', '${run.approveDeletes}::integer', 'null::integer'],
     [
       'the holder may be a run that has ended',
-      "from clerk_sync.runs where status = 'running' and ${needsLease}`,\n  )\n  // It",
+      "from clerk_sync.runs where status = 'running' and ${needsLease}`,\n  )\n\n/**",
       'from clerk_sync.runs where ${needsLease} order by id`,\n  )\n  // It',
     ],
     [
       'the holder may be a run about one user',
-      "where status = 'running' and ${needsLease}`,\n  )\n  // It",
+      "where status = 'running' and ${needsLease}`,\n  )\n\n/**",
       "where status = 'running' order by id`,\n  )\n  // It",
     ],
     ['a run about one user holds the lease', '${isAlive} and ${needsLease}`', '${isAlive}`'],
@@ -57,7 +57,7 @@ const runs = faultsIn(
     ],
     [
       'a lost run overwrites its end',
-      "error)}::jsonb\n        where id = ${runId} and status = 'running'",
+      'error)}::jsonb\n        where id = ${runId} and status = ${statusBefore}',
       'error)}::jsonb\n        where id = ${runId}',
     ],
     [
@@ -118,18 +118,13 @@ const ticks = faultsIn(
   'db/ledger.ts',
   ['test/db/ticks.test.ts'],
   [
-    [
-      'each worker runs the tick',
-      'where not ${tick === undefined ? sql`false` : isTaken(tick)}',
-      'where true',
-    ],
-    [
-      'Postgres’s clock is told in seconds',
-      'select (extract(epoch from now()) * 1000)::float8 as now',
-      'select extract(epoch from now())::float8 as now',
-    ],
+    ['each worker runs the tick', 'if (tick !== undefined && (await hasRun(tx, tick)))', 'if (false)'],
     ['a silent run is under way', isAlive, "(status = 'running')"],
-    ['a run that has ended is under way', isAlive, '(heartbeat_at >= now() - ${silentAfter})'],
+    [
+      'a run that has ended is under way',
+      isAlive,
+      '(heartbeat_at between now() - ${silentAfter} and ${soon})',
+    ],
     ['a tick is taken by another pass', "pass = any(${arrayParameter(tick.passes, 'text')}) and", ''],
     ['a tick is taken by the command line', " and trigger in ('schedule', 'start')", ''],
     [
@@ -170,6 +165,40 @@ const ticks = faultsIn(
       "pass = 'full'",
     ],
     ['the age is of the first full pass', 'now() - max(started_at)', 'now() - min(started_at)'],
+  ],
+)
+
+const numbers = faultsIn(
+  'db/ledger.ts',
+  ['test/db/ledger.test.ts', 'test/db/ticks.test.ts'],
+  [
+    ['a number that is taken looks like a lease', 'hasFreeNumber: isRepeat', 'hasFreeNumber: false'],
+    ['the number after the newest is the newest', 'coalesce(max(id), 0) + 1', 'coalesce(max(id), 0)'],
+    ['a late run uses up a number', 'if (holder !== undefined) return { holder }', ''],
+    [
+      'an early end always takes the sequence’s number',
+      'hasFreeNumber: tryNumber > 1',
+      'hasFreeNumber: false',
+    ],
+    ['a run of the future is this tick’s', '\n          and started_at <= ${soon})` // what', ')` // what'],
+    ['the age is of a run of the future', ' and started_at <= ${soon}`,', '`,'],
+    ['a run has been under way for less than nothing', 'case when started_at <= ${soon}', 'case when true'],
+  ],
+)
+
+const clock = faultsIn(
+  'db/clock.ts',
+  ['test/db/ticks.test.ts'],
+  [
+    [
+      'Postgres’s clock is told in seconds',
+      'select (extract(epoch from now()) * 1000)::float8 as now',
+      'select extract(epoch from now())::float8 as now',
+    ],
+    ['a heartbeat of the future lives on', "(status = 'running' and heartbeat_at > ${soon})", 'false'],
+    ['a deletion of the future counts until then', 'or deleted_at > ${soon}`', '`'],
+    ['a tombstone of the future stays young until then', 'where deleted_at > ${soon})\n', 'where false)\n'],
+    ['the past is brought to now', 'least(heartbeat_at, now())', 'now()'],
   ],
 )
 
@@ -278,4 +307,4 @@ const keeping = faultsIn(
   ],
 )
 
-export const leaseFaults = [...runs, ...ticks, ...fence, ...deleted, ...keeping]
+export const leaseFaults = [...runs, ...ticks, ...numbers, ...clock, ...fence, ...deleted, ...keeping]

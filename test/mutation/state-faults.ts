@@ -7,10 +7,12 @@ const state = faultsIn(
   ['test/db/state.test.ts'],
   [
     ['a full pass is due before its time', 'full_pass_due_at <= now()', 'full_pass_due_at >= now()'],
+    ['a full pass is due where nothing is pending', '${dueWithin}, false)', '${dueWithin}, true)'],
+    ['a full pass is never due by a clock that was ahead', ' or full_pass_due_at > now() + ${dueWithin}', ''],
     [
-      'a full pass is due where nothing is pending',
-      'full_pass_due_at <= now(), false)',
-      'full_pass_due_at <= now(), true)',
+      'a full pass may be due in years',
+      'least(${fullPassDueInMs}::float8, ${dueMsMax})',
+      '${fullPassDueInMs}::float8',
     ],
     [
       'the watermark is read in seconds',

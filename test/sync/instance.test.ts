@@ -34,13 +34,14 @@ async function through(world: World, instanceId: string): Promise<{ sandbox: San
   return { sandbox: other.sandbox, sync }
 }
 
-/** Everything that a run could have written, with the transaction that wrote it. */
+/** Everything that a run could have written, with the transaction that wrote it, but for its line in the history. */
 async function dump({ sql }: TestDatabase) {
   const tables = await sql<{ schema: string; name: string }[]>`
     select schemaname as schema, tablename as name from pg_tables
     where schemaname not in ('pg_catalog', 'information_schema') order by 1, 2`
   const rows = []
   for (const { schema, name } of tables) {
+    if (name === 'runs') continue
     rows.push([
       schema,
       name,
@@ -51,7 +52,8 @@ async function dump({ sql }: TestDatabase) {
     await sql`select table_schema, table_name, column_name, data_type from information_schema.columns
     where table_schema not in ('pg_catalog', 'information_schema') order by 1, 2, ordinal_position`
   const schemas = await sql`select nspname from pg_namespace where nspname !~ '^pg_t' order by 1`
-  const sequences = await sql`select schemaname, sequencename, last_value from pg_sequences order by 1, 2`
+  const sequences = await sql`
+    select schemaname, sequencename, last_value from pg_sequences where sequencename <> 'runs_id_seq' order by 1, 2`
   return { schemas: [...schemas], columns: [...columns], sequences: [...sequences], rows }
 }
 
@@ -77,7 +79,6 @@ async function expectRefused(
     const outcome = await sync({ ...options, dryRun })
     expect(outcome.report).toMatchObject({
       status: 'refused',
-      runId: null,
       dryRun,
       error: { kind: 'refused' },
     })

@@ -1,8 +1,8 @@
 // The heartbeat of a run: when it beats, what a lost lease does, and that it ends with the run.
 import pino from 'pino'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest'
+import { readClock } from '../../src/db/clock.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
-import { readClock } from '../../src/db/ledger.ts'
 import { keepLease, takeLease } from '../../src/sync/lease.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { startSilentProxy } from '../support/silent-proxy.ts'
