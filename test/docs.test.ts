@@ -225,7 +225,7 @@ async function useEverything(world: World, role: string): Promise<string> {
   // So that the run binds the table too.
   await world.database.sql`delete from clerk_sync.state`
   const databaseUrl = urlOf(world, role)
-  const { report } = await world.sync({ databaseUrl, maxDeletes: 1000, graceMs: 0 })
+  const { report } = await world.sync({ databaseUrl, approveDeletes: 1000, graceMs: 0 })
   // A run that may not write its own end would keep the lease for 30 seconds.
   await world.database.sql`update clerk_sync.runs set status = 'abandoned' where status = 'running'`
   if (report.status !== 'succeeded') return report.status

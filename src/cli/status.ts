@@ -1,8 +1,10 @@
 // `status`: what the last runs did and what they found, read from the ledger alone. It never asks Clerk.
+import { readHold } from '../db/hold.ts'
 import { type PastRun, readRuns } from '../db/ledger.ts'
 import { readShape } from '../db/shape.ts'
 import { readState } from '../db/state.ts'
 import { countRows } from '../db/users.ts'
+import { reasonOf } from '../sync/allowance.ts'
 import type { Output } from './output.ts'
 import type { Target } from './target.ts'
 
@@ -12,9 +14,17 @@ export async function statusCommand(target: Target, output: Output, limit: numbe
   const shape = await readShape(db)
   const state = await readState(db, shape)
   const runs = await readRuns(db, limit, shape)
-  const status = { instanceId: state?.instanceId ?? null, rows: await countRows(db, shape), runs }
+  const deletionHold = (await readHold(db, shape)) ?? null
+  const status = {
+    instanceId: state?.instanceId ?? null,
+    rows: await countRows(db, shape),
+    deletionHold,
+    runs,
+  }
   output.json(status)
   output.say(`instance ${status.instanceId ?? 'not bound yet'}, ${status.rows} rows`)
+  if (deletionHold !== null)
+    output.say(`deletions wait for an operator's approval: ${reasonOf(deletionHold)}`)
   if (runs.length === 0) output.say('no run yet: npm run sync')
   for (const run of runs) for (const line of linesOf(run)) output.say(line)
   if (!output.isTerminal) output.log.info(status, 'status')

@@ -1,7 +1,9 @@
 // The one row of `clerk_sync.state`: which Clerk instance this table belongs to, and where the passes stand.
 import { sql } from 'drizzle-orm'
 import { type Executor, query } from './database.ts'
+import { newHold } from './hold.ts'
 import type { Shape } from './shape.ts'
+import { isOurs } from './users.ts'
 
 export interface State {
   readonly instanceId: string
@@ -40,9 +42,12 @@ export async function readState(executor: Executor, shape: Shape): Promise<State
   return { ...row, difference: row.difference === null ? null : JSON.parse(row.difference) }
 }
 
+/** Nobody has seen yet whether the rows that are there are about this instance's users. */
+const firstLook = sql`case when exists (select from users u where ${isOurs}) then ${newHold('first-look')} end`
+
 /**
  * Binds the table to an instance if it is not bound yet, or if it was bound to `replaced`: then watermark and known
- * difference, which spoke of that one, go. Gives the instance that is bound afterwards, which may be another's.
+ * difference, which spoke of that one, go. Where the table has rows of ours, deletions are put on hold. Gives the instance that is bound afterwards, which may be another's.
  */
 export async function bindInstance(
   executor: Executor,
@@ -56,13 +61,14 @@ export async function bindInstance(
   if (bound?.instance_id === instanceId) return instanceId
   await query(
     executor,
-    sql`insert into clerk_sync.state (instance_id) values (${instanceId}) on conflict do nothing`,
+    sql`insert into clerk_sync.state (instance_id, deletion_hold) values (${instanceId}, ${firstLook})
+        on conflict do nothing`,
   )
   if (replaced !== undefined) {
     await query(
       executor,
       sql`update clerk_sync.state set instance_id = ${instanceId}, watermark = null, difference = null,
-            full_pass_due_at = null where instance_id = ${replaced}`,
+            full_pass_due_at = null, deletion_hold = ${firstLook} where instance_id = ${replaced}`,
     )
   }
   const [row] = await query<{ instance_id: string }>(executor, sql`select instance_id from clerk_sync.state`)

@@ -2,6 +2,7 @@
 // putting a user back. The caller's transaction holds the fence.
 import { sql } from 'drizzle-orm'
 import { arrayParameter, type Executor, query } from './database.ts'
+import { newHold } from './hold.ts'
 import { countDeletions } from './ledger.ts'
 import type { Shape } from './shape.ts'
 import { epochMs, moment } from './times.ts'
@@ -75,6 +76,47 @@ export async function deleteUser(tx: Executor, clerkId: string, milliseconds?: n
         on conflict (clerk_id) do update set deleted_at = excluded.deleted_at, run_id = excluded.run_id`,
   )
   return deleted.length > 0
+}
+
+/**
+ * Left by a run, and not long ago: should the user have a row again, the run was wrong. The hour counts from the end of
+ * the grace, since until then nobody is put back. A webhook's tombstone is Clerk's own word.
+ */
+const isRuns = (youngSince: number) =>
+  sql`run_id is not null and deleted_at > ${moment(youngSince)} - interval '1 hour'`
+
+/**
+ * Removes the tombstones of users who have a row again. Where a run had deleted one of them within an hour, that was
+ * wrong, and others may have been too: in the same transaction deletions are put on hold.
+ */
+export async function liftTombstones(
+  tx: Executor,
+  clerkIds: readonly string[],
+  youngSince: number,
+): Promise<void> {
+  await query(
+    tx,
+    sql`with lifted as (delete from clerk_sync.tombstones where clerk_id = any(${arrayParameter(clerkIds, 'text')})
+          returning deleted_at, run_id)
+        update clerk_sync.state set deletion_hold = ${newHold('returned')}
+        where exists (select from lifted where ${isRuns(youngSince)})`,
+  )
+}
+
+/** Whether a run has deleted one of these users within an hour: were they inserted, deletions would be put on hold. */
+export async function wereDeletedByRuns(
+  executor: Executor,
+  clerkIds: readonly string[],
+  youngSince: number,
+  shape: Shape,
+): Promise<boolean> {
+  if (!shape.ownTables.has('tombstones')) return false
+  const rows = await query(
+    executor,
+    sql`select from clerk_sync.tombstones
+        where clerk_id = any(${arrayParameter(clerkIds, 'text')}) and ${isRuns(youngSince)} limit 1`,
+  )
+  return rows.length > 0
 }
 
 /** Forgets tombstones older than 30 days: longer than any delivery or listing is late. */

@@ -7,9 +7,10 @@ import { arrayParameter, type Executor, query } from './database.ts'
 import { type CurrentRow, type DesiredUser, syncedKeys, users } from './schema.ts'
 import type { Shape } from './shape.ts'
 import { epochMs, isoTime, moment } from './times.ts'
+import { liftTombstones } from './tombstones.ts'
 
 /** Rows whose `clerk_id` has another form are the app's own: never asked for, counted or deleted. */
-const isOurs = sql.raw(`u.clerk_id ~ '^user_[A-Za-z0-9]+$'`)
+export const isOurs = sql.raw(`u.clerk_id ~ '^user_[A-Za-z0-9]+$'`)
 
 /** A desired user whose row may hold a newer version, which is then `replaces`: Clerk was asked for that very user. */
 export interface Write extends DesiredUser {
@@ -115,9 +116,25 @@ export async function readSampleIds(executor: Executor, limit: number, shape: Sh
   return rows.map((row) => row.clerk_id)
 }
 
+/** Up to `limit` ids of our rows other than this user's, spread over all of them, for each user others. */
+export async function readOtherIds(
+  executor: Executor,
+  clerkId: string,
+  limit: number,
+  shape: Shape,
+): Promise<string[]> {
+  if (shape.userColumns === undefined) return []
+  const rows = await query<{ clerk_id: string }>(
+    executor,
+    sql`select u.clerk_id from users u where ${isOurs} and u.clerk_id <> ${clerkId}
+        order by md5(u.clerk_id || ${clerkId}), u.clerk_id limit ${limit}`,
+  )
+  return rows.map((row) => row.clerk_id)
+}
+
 /**
- * Inserts users that have no row. Gives the ids inserted; their older tombstones go. The caller's transaction holds the
- * fence, so that every deletion either sees these rows or left a tombstone that this statement sees.
+ * Inserts users that have no row. Gives the ids inserted; their older tombstones go, as `liftTombstones` says. The
+ * caller's transaction holds the fence, so that every deletion either sees these rows or left a tombstone that this statement sees.
  */
 export async function insertUsers(
   tx: Executor,
@@ -146,12 +163,7 @@ export async function insertUsers(
         returning clerk_id`,
   )
   const created = rows.map((row) => row.clerk_id)
-  if (created.length > 0) {
-    await query(
-      tx,
-      sql`delete from clerk_sync.tombstones where clerk_id = any(${arrayParameter(created, 'text')})`,
-    )
-  }
+  if (created.length > 0) await liftTombstones(tx, created, youngSince)
   return created
 }
 

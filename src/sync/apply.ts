@@ -2,7 +2,7 @@
 // refuses is repeated user by user, so that one user's trouble is never another's.
 import { PostgresRefusal } from '../db/database.ts'
 import { type CurrentRow, type DesiredUser, syncedKeys } from '../db/schema.ts'
-import { readTombstones } from '../db/tombstones.ts'
+import { readTombstones, wereDeletedByRuns } from '../db/tombstones.ts'
 import { insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
 import { writeFenced } from './fenced.ts'
 import { noteClockMissing, type Pass, settlesIn } from './pass.ts'
@@ -55,15 +55,19 @@ async function applyPlan(pass: Pass, plan: Plan): Promise<void> {
   for (const id of plan.pending) pass.tally.pendingUsers.add(id)
   if (plan.pending.length > 0) settlesIn(pass, pass.options.graceMs)
   if (plan.creates.length + plan.updates.length + plan.refreshes.length === 0) return
-  if (pass.dryRun) showPlan(pass, plan)
+  if (pass.dryRun) await showPlan(pass, plan)
   else await writePlan(pass, plan)
 }
 
-function showPlan(pass: Pass, plan: Plan): void {
+async function showPlan(pass: Pass, plan: Plan): Promise<void> {
   const { counts } = pass.tally
   counts.created += plan.creates.length
   counts.updated += plan.updates.length
   counts.refreshed += plan.refreshes.length
+  const created = plan.creates.map((change) => change.write.clerkId)
+  if (await wereDeletedByRuns(pass.database.db, created, pass.youngSince, pass.shape)) {
+    pass.tally.holdToCome = 'returned'
+  }
   for (const change of plan.creates) pass.onChange({ kind: 'create', change })
   for (const change of plan.updates) pass.onChange({ kind: 'update', change })
   for (const change of plan.refreshes) pass.onChange({ kind: 'refresh', change })

@@ -14,14 +14,14 @@ import { createHash } from 'node:crypto'
 import pLimit from 'p-limit'
 import type { ReadableUser } from '../clerk/user.ts'
 import { PostgresRefusal } from '../db/database.ts'
-import { countRecentDeletions } from '../db/ledger.ts'
 import { statementMsFor } from '../db/patience.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import { deleteUsers } from '../db/tombstones.ts'
-import { countRows, readRows } from '../db/users.ts'
+import { readRows } from '../db/users.ts'
+import { type Allowance, isStillAllowed, keepByPolicy, readAllowance, withhold } from './allowance.ts'
 import { lockTries } from './apply.ts'
 import { writeFenced } from './fenced.ts'
-import { allowedDeletions, isShortfallGrave } from './guard.ts'
+import { isShortfallGrave } from './guard.ts'
 import { noteClockMissing, type Pass, settlesIn } from './pass.ts'
 import { isSettled } from './plan.ts'
 import { rejectDeletion, rejectUntried } from './refusals.ts'
@@ -37,13 +37,11 @@ const dayMs = 24 * 3600_000
 const slowInARowMax = 5
 
 /** What asking by id has shown. */
-export interface Proof {
+export interface Proof extends Allowance {
   /** Rows whose user Clerk denies. */
   readonly denied: readonly CurrentRow[]
   /** Settled or not: candidates that nobody asked about, since the guard would not let them through anyway. */
   readonly unasked: readonly string[]
-  /** Rows the guard lets through. */
-  readonly allowed: number
 }
 
 /** Counts, plans and writes users that turned up after all. */
@@ -59,25 +57,25 @@ export async function confirmCandidates(
   canaries: readonly string[],
   take: Take,
 ): Promise<Proof> {
-  const none = { denied: [], unasked: [], allowed: 0 }
+  const none = { denied: [], unasked: [], allowed: 0, hold: undefined }
   if (candidates.size === 0) return none
   if (!pass.tally.complete) {
     pass.tally.notes.add(`${candidates.size} rows were on no page; the pass was incomplete, so they stay`)
     return none
   }
-  const allowed = await readAllowance(pass)
+  const allowance = await readAllowance(pass)
   const queue = [...candidates].sort()
   const denied: CurrentRow[] = []
   // A pass that saw nobody has no canary: only an operator's word makes its answers count.
   const mayAsk = canaries.length > 0 || pass.options.approveDeletes !== undefined
-  while (queue.length > 0 && denied.length <= allowed) {
+  while (queue.length > 0 && denied.length <= allowance.allowed) {
     pass.signal.throwIfAborted()
     const rows = await readRows(pass.database.db, queue.splice(0, candidatesPerRequest), pass.shape)
     const settled = rows.filter((row) => isSettled(row, pass.clock))
     for (const row of rows) if (!isSettled(row, pass.clock)) leaveForGrace(pass, row)
     if (settled.length === 0) continue
     if (!mayAsk) {
-      return { denied, unasked: [...settled.map((row) => row.clerkId), ...queue], allowed: 0 }
+      return { denied, unasked: [...settled.map((row) => row.clerkId), ...queue], ...allowance, allowed: 0 }
     }
     const answer = await askByIds(pass, settled, canaries)
     if (answer === undefined) {
@@ -91,7 +89,7 @@ export async function confirmCandidates(
     denied.push(...settled.filter((row) => !returned.has(row.clerkId)))
     await take(answer)
   }
-  return { denied, unasked: queue, allowed }
+  return { denied, unasked: queue, ...allowance }
 }
 
 /** A row without a version settles within a day, any other within the grace after the version. */
@@ -106,18 +104,8 @@ function leaveForGrace(pass: Pass, row: CurrentRow): void {
   else settlesIn(pass, latest === undefined ? graceMs : row.clerkUpdatedAt + graceMs - latest)
 }
 
-async function readAllowance(pass: Pass): Promise<number> {
-  const { db } = pass.database
-  return allowedDeletions({
-    rows: await countRows(db, pass.shape),
-    recent: await countRecentDeletions(db, pass.shape),
-    maxDeletes: pass.options.maxDeletes,
-    approved: pass.options.approveDeletes,
-  })
-}
-
 /** Those of the rows' users that Clerk returns; undefined if no answer proves itself. */
-async function askByIds(
+export async function askByIds(
   pass: Pass,
   rows: readonly CurrentRow[],
   canaries: readonly string[],
@@ -151,17 +139,11 @@ export async function deleteDenied(pass: Pass, proof: Proof, count: number, take
     return
   }
   if (pass.options.policy === 'upsert-only') {
-    tally.counts.withheld += open
-    for (const id of ids) tally.kept.withheld.add(id)
-    tally.notes.add(`${open} rows without a user stay: SYNC_POLICY is upsert-only`)
+    keepByPolicy(pass, ids)
     return
   }
   if (proof.unasked.length > 0 || proof.denied.length > proof.allowed) {
-    tally.counts.withheld += open
-    for (const id of ids) tally.kept.withheld.add(id)
-    tally.notes.add(
-      `${open} deletions withheld, ${proof.allowed} allowed now. If they are right: npm run sync -- --approve-deletes ${open}`,
-    )
+    withhold(pass, ids, proof)
     return
   }
   const confirmed = await confirmAlone(pass, proof.denied, take)
@@ -272,9 +254,16 @@ async function deleteAlone(pass: Pass, row: CurrentRow): Promise<PostgresRefusal
 
 async function deleteRows(pass: Pass, rows: readonly CurrentRow[]): Promise<void> {
   const milliseconds = statementMsFor(pass.database.deleteMsMax)
-  const deleted = await writeFenced(pass, 'exclusive', (tx) =>
-    deleteUsers(tx, rows, pass.runId, milliseconds),
+  const deleted = await writeFenced(pass, 'exclusive', async (tx) =>
+    (await isStillAllowed(tx, pass, rows.length))
+      ? deleteUsers(tx, rows, pass.runId, milliseconds)
+      : undefined,
   )
+  if (deleted === undefined) {
+    // Since Clerk was asked, another run has deleted, or a user has come back.
+    const ids = rows.map((row) => row.clerkId)
+    return withhold(pass, ids, { ...(await readAllowance(pass)), allowed: 0 })
+  }
   pass.tally.counts.deleted += deleted.length
   await noteKept(pass, rows, new Set(deleted))
 }

@@ -3,6 +3,7 @@
 import type { ReadableUser } from '../clerk/user.ts'
 import { countRows, countRowsOf } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
+import { holdOf, reasonOf } from './allowance.ts'
 import { applyUsers, retryRefused } from './apply.ts'
 import { countAgain, countUsers } from './count.ts'
 import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
@@ -63,11 +64,16 @@ async function recallOpen(pass: Pass, difference: Difference): Promise<void> {
   for (const { clerkId, reason } of difference.rejected) tally.rejected.set(clerkId, reason)
   tally.unexplained = Math.max(0, difference.unexplained)
   tally.counts.withheld = await countRowsOf(pass.database.db, difference.withheld, pass.shape)
-  if (tally.counts.withheld === 0) return
+  const { withheld } = tally.counts
+  if (withheld === 0) return
+  if (pass.options.policy === 'upsert-only') {
+    tally.notes.add(`${withheld} rows without a user stay: SYNC_POLICY is upsert-only`)
+    return
+  }
+  const hold = await holdOf(pass, pass.database.db)
+  const why = hold === undefined ? '' : `: ${reasonOf(hold)}`
   tally.notes.add(
-    pass.options.policy === 'upsert-only'
-      ? `${tally.counts.withheld} rows without a user stay: SYNC_POLICY is upsert-only`
-      : `${tally.counts.withheld} deletions stay withheld. If they are right: npm run sync -- --approve-deletes ${tally.counts.withheld}`,
+    `${withheld} deletions stay withheld${why}. If they are right: npm run sync -- --approve-deletes ${withheld}`,
   )
 }
 

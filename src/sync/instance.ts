@@ -12,13 +12,16 @@ const sampleSize = 100
 
 export interface InstanceCheck {
   readonly instanceId: string
+  /** True if the table is bound to it already. */
+  readonly isBound: boolean
   /** The instance the table was bound to and which the operator lets go. */
   readonly replaced: string | undefined
 }
 
 /**
  * Asks Clerk which instance the key belongs to, and holds it against the table. Throws `refused` for another instance
- * than the bound one, and for a table with rows that the instance knows none of, unless `acceptInstance` names it.
+ * than the bound one, and for a table with rows of which the instance knows fewer than half, unless `acceptInstance`
+ * names it.
  */
 export async function checkInstance(
   clerk: ClerkClient,
@@ -34,19 +37,22 @@ export async function checkInstance(
     })
   }
   const bound = (await readState(executor, shape))?.instanceId
-  if (bound === instanceId) return { instanceId, replaced: undefined }
+  if (bound === instanceId) return { instanceId, isBound: true, replaced: undefined }
   if (bound !== undefined) {
-    if (acceptInstance === instanceId) return { instanceId, replaced: bound }
+    if (acceptInstance === instanceId) return { instanceId, isBound: false, replaced: bound }
     throw new SyncError('refused', `the key is of instance ${instanceId}, the table belongs to ${bound}`, {
       hint: `Set CLERK_SECRET_KEY to a key of ${bound}, or, to let the table follow the other instance: npm run sync -- --accept-instance ${instanceId}`,
       facts: { instanceId, bound },
     })
   }
   if (acceptInstance === undefined) await requireKnownRows(clerk, executor, shape, instanceId)
-  return { instanceId, replaced: undefined }
+  return { instanceId, isBound: false, replaced: undefined }
 }
 
-/** A table that was never bound but has rows must be about the users of this instance: one that Clerk knows is enough. */
+/**
+ * A table that was never bound but has rows must be about the users of this instance. A single one that it knows says
+ * little: a developer's own user is in the development instance and in the production table.
+ */
 async function requireKnownRows(
   clerk: ClerkClient,
   executor: Executor,
@@ -57,9 +63,13 @@ async function requireKnownRows(
   if (sample.length === 0) return
   const asked = new Set(sample)
   const answer = await clerk.listUsers({ limit: sampleSize, userIds: sample })
-  if (answer.users.some((user) => user.kind !== 'unreadable' && asked.has(user.clerkId))) return
-  throw new SyncError('refused', `the users table has rows, and instance ${instanceId} knows none of them`, {
+  const returned = answer.users.flatMap((user) => (user.kind === 'unreadable' ? [] : [user.clerkId]))
+  const known = new Set(returned.filter((id) => asked.has(id))).size
+  if (known >= sample.length / 2) return
+  const verdict = known === 0 ? 'knows none of them' : 'knows fewer than half of them'
+  const numbers = `Clerk knows ${known} of ${sample.length} rows of the users table`
+  throw new SyncError('refused', `${numbers}: instance ${instanceId} ${verdict}`, {
     hint: `Is CLERK_SECRET_KEY of the instance that your app uses (development or production)? If so: npm run sync -- --accept-instance ${instanceId}`,
-    facts: { instanceId, rowsAsked: sample.length },
+    facts: { instanceId, rowsAsked: sample.length, rowsKnown: known },
   })
 }

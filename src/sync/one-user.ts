@@ -1,9 +1,15 @@
-// `--user`: one user through the same plan, without the lease. The row goes when two endpoints both deny the user.
-import { readRows } from '../db/users.ts'
+// `--user`: one user through the same plan, without the lease. The row goes when Clerk denies the user twice, alone and
+// in a list by id that proves itself by another user of the table, and when the guard lets it go.
+import { readOtherIds, readRows } from '../db/users.ts'
+import { keepByPolicy, readAllowance, withhold } from './allowance.ts'
 import { applyUsers } from './apply.ts'
-import { deleteBatch } from './deletions.ts'
+import { askByIds, deleteBatch } from './deletions.ts'
 import { noteClockMissing, type Pass } from './pass.ts'
 import { isSettled } from './plan.ts'
+
+/** So many other rows are looked at for users who can prove an answer, and so many of these are asked along in turn. */
+const canariesRead = 20
+const canariesMax = 5
 
 /** Reconciles one user. Throws `SyncError`. */
 export async function reconcileUser(pass: Pass, clerkId: string): Promise<void> {
@@ -26,8 +32,14 @@ async function deleteIfGone(pass: Pass, clerkId: string): Promise<void> {
     tally.notes.add('neither Clerk nor the table has this user')
     return
   }
-  const listed = await pass.clerk.listUsers({ limit: 100, userIds: [clerkId] })
-  if (listed.users.length > 0) {
+  const canaries = await readCanaries(pass, clerkId)
+  const listed = await askByIds(pass, [row], canaries)
+  if (listed === undefined) {
+    tally.unproven = true
+    tally.notes.add('Clerk was asked by id, and its answer proved nothing; the row stays')
+    return
+  }
+  if (listed.length > 0) {
     tally.unproven = true
     tally.notes.add('Clerk denies this user in one answer and not in another; the row stays')
     return
@@ -37,15 +49,24 @@ async function deleteIfGone(pass: Pass, clerkId: string): Promise<void> {
     noteClockMissing(pass)
     return
   }
-  if (pass.options.policy === 'upsert-only') {
-    tally.counts.withheld = 1
-    tally.notes.add('the row without a user stays: SYNC_POLICY is upsert-only')
-    return
-  }
+  if (pass.options.policy === 'upsert-only') return keepByPolicy(pass, [clerkId])
+  const allowance = await readAllowance(pass)
+  // An answer that no other user proves counts only with an operator's word, as in a pass that saw nobody.
+  const isProven = canaries.length > 0 || pass.options.approveDeletes !== undefined
+  if (!isProven) tally.notes.add('no other row of the table could prove that Clerk knows its users')
+  if (!isProven || allowance.allowed < 1) return withhold(pass, [clerkId], { ...allowance, allowed: 0 })
   if (pass.dryRun) {
     tally.counts.deleted = 1
     pass.onChange({ kind: 'delete', clerkId })
     return
   }
   await deleteBatch(pass, [row])
+}
+
+/** The ids of other rows that have settled: Clerk has to know at least one of their users for its answer to count. */
+async function readCanaries(pass: Pass, clerkId: string): Promise<string[]> {
+  const { db } = pass.database
+  const rows = await readRows(db, await readOtherIds(db, clerkId, canariesRead, pass.shape), pass.shape)
+  const settled = rows.filter((row) => isSettled(row, pass.clock))
+  return settled.slice(0, canariesMax).map((row) => row.clerkId)
 }

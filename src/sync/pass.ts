@@ -62,6 +62,8 @@ export interface Pass {
   readonly runId: number | null
   /** Tombstones left after this moment block (Postgres's clock, ms): the run's start less the grace. */
   readonly youngSince: number
+  /** Of a dry run: the hold on deletions that binding the table would bring, undefined if none. */
+  readonly holdToCome: string | undefined
   readonly signal: AbortSignal
   readonly log: Log
   readonly tally: Tally
@@ -119,6 +121,12 @@ export class Tally {
     /** Left for the grace: their users may live. */
     pending: new Set<string>(),
   }
+  /** How many rows all runs may delete within the hour, as the guard said it before Clerk was asked; until then none. */
+  hourlyDeletionsMax = 0
+  /** The note about deletions that guard or hold kept back; undefined until there are any. */
+  withheldNote: string | undefined
+  /** Of a dry run: the hold on deletions that its creates would bring, undefined if none. */
+  holdToCome: string | undefined
   /** When the youngest of what is pending will have settled, in ms from when it was seen; 0 if nothing is. */
   settlesInMs = 0
   /** Fallbacks used, and what is open. */

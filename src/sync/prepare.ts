@@ -1,9 +1,11 @@
 // What has to be true before anything is written to `users`: the newest schema, and a table that belongs to the key's
 // instance. A run does it under its lease, the worker at start.
-import { type Database, transaction } from '../db/database.ts'
+import { type Database, type Executor, transaction } from '../db/database.ts'
+import type { HoldReason } from '../db/hold.ts'
 import { migrate } from '../db/migrate.ts'
 import { readShape, type Shape } from '../db/shape.ts'
 import { bindInstance } from '../db/state.ts'
+import { countRows } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { InstanceCheck } from './instance.ts'
@@ -13,6 +15,15 @@ export async function migrateTable(database: Database, log: Log): Promise<Shape>
   const { applied } = await migrate(database)
   if (applied > 0) log.info({ applied }, 'migrations applied')
   return readShape(database.db)
+}
+
+/** Returns the hold on deletions that `bindTable` would bring; undefined if none. */
+export async function holdOfBinding(
+  executor: Executor,
+  instance: InstanceCheck,
+  shape: Shape,
+): Promise<HoldReason | undefined> {
+  return instance.isBound || (await countRows(executor, shape)) === 0 ? undefined : 'first-look'
 }
 
 /** Binds the table to the instance. Throws `refused` if another run has just bound it to another. */

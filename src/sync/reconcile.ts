@@ -2,12 +2,14 @@
 import type { ClerkClient } from '../clerk/api.ts'
 import { readClock } from '../db/clock.ts'
 import { type Database, PostgresRefusal, transaction } from '../db/database.ts'
+import { endHold, readHold } from '../db/hold.ts'
 import { finishRun, forgetOldRuns, type Lease, leaseLost, type Tick } from '../db/ledger.ts'
 import { readShape, type Shape } from '../db/shape.ts'
 import { type Progress, readState, type State, saveProgress } from '../db/state.ts'
 import { forgetOldTombstones } from '../db/tombstones.ts'
 import { isSyncError, SyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
+import { endsHold } from './allowance.ts'
 import { type Clocks, clientHeardBy, openClerkClock } from './clock.ts'
 import type { Difference } from './difference.ts'
 import { noteEarlyEnd, recordOf } from './early-end.ts'
@@ -17,7 +19,7 @@ import { checkInstance } from './instance.ts'
 import { keepLease, takeLease } from './lease.ts'
 import { reconcileUser } from './one-user.ts'
 import { type Pass, type PassOptions, type Rejection, type ShownChange, Tally } from './pass.ts'
-import { bindTable, migrateTable } from './prepare.ts'
+import { bindTable, holdOfBinding, migrateTable } from './prepare.ts'
 import { describeError, type Report, statusOf } from './report.ts'
 
 /** How long the page in hand may take to be committed after a stop. The worker's own end is cut off after 7 s. */
@@ -73,6 +75,7 @@ export async function reconcile(request: RunRequest, parts: RunParts): Promise<R
     pass: request.userId === undefined ? (request.pass ?? 'full') : 'user',
     tally: new Tally(),
     progress: undefined,
+    endedHold: undefined,
   }
   let error: unknown
   try {
@@ -126,6 +129,8 @@ interface Run {
   tally: Tally
   /** Undefined unless a pass met its end. */
   progress: Progress | undefined
+  /** The hold on deletions that the pass has ended. */
+  endedHold: string | undefined
 }
 
 async function execute(request: RunRequest, parts: RunParts, run: Run): Promise<void> {
@@ -139,8 +144,9 @@ async function execute(request: RunRequest, parts: RunParts, run: Run): Promise<
   }
   warnOfUnfillableColumns(found, run.tally, log)
   if (request.dryRun) {
-    const now = await readClock(database.db)
-    await runPass(request, parts, run, found, { runId: null, startedAt: now })
+    const startedAt = await readClock(database.db)
+    const holdToCome = await holdOfBinding(database.db, instance, found)
+    await runPass(request, parts, run, found, { runId: null, startedAt, holdToCome })
     return
   }
   const shape = await migrateTable(database, log)
@@ -174,13 +180,20 @@ function movesTable(instanceId: string, bound: string): SyncError {
   })
 }
 
+/** What a pass begins with: its run, Postgres's clock (ms), and in a dry run the hold that binding would bring. */
+interface Start {
+  readonly runId: number | null
+  readonly startedAt: number
+  readonly holdToCome?: string | undefined
+}
+
 /** The pass that was asked for, or the full pass that has to follow. */
 async function runPass(
   request: RunRequest,
   parts: RunParts,
   run: Run,
   shape: Shape,
-  start: { runId: number | null; startedAt: number },
+  start: Start,
 ): Promise<void> {
   const passWith = (tally: Tally): Promise<Pass> => passOf(request, parts, shape, start, tally)
   if (request.userId !== undefined) return reconcileUser(await passWith(run.tally), request.userId)
@@ -204,7 +217,9 @@ async function runPass(
     run.tally = run.tally.afterStepUp(`stepped up to a full pass: ${result.stepUp}`, request.dryRun)
   }
   const previous = state?.difference as Difference | null | undefined
+  const hold = await readHold(parts.database.db, shape)
   run.progress = await runFullPass(await passWith(run.tally), previous?.unexplained)
+  if (run.progress !== undefined && endsHold(run.tally, request.options)) run.endedHold = hold
 }
 
 /** Where an incremental pass may begin, or why a full pass is due instead. */
@@ -220,7 +235,7 @@ async function passOf(
   request: RunRequest,
   parts: RunParts,
   shape: Shape,
-  start: { runId: number | null; startedAt: number },
+  start: Start,
   tally: Tally,
 ): Promise<Pass> {
   const clocks = parts.clocks ?? { own: () => Date.now(), postgres: () => readClock(parts.database.db) }
@@ -233,6 +248,7 @@ async function passOf(
     dryRun: request.dryRun,
     runId: start.runId,
     youngSince: start.startedAt - request.options.graceMs,
+    holdToCome: start.holdToCome,
     signal: parts.stop.signal,
     log: parts.log,
     tally,
@@ -267,6 +283,7 @@ async function record(
         if (!(await finishRun(tx, lease.runId, entry))) return false
         if (run.progress !== undefined && run.instanceId !== null) {
           await saveProgress(tx, run.instanceId, run.progress)
+          if (run.endedHold !== undefined) await endHold(tx, run.endedHold)
           await forgetOldRuns(tx)
           await forgetOldTombstones(tx)
         }

@@ -126,7 +126,7 @@ describe('migrate and status', () => {
       expect(ended.code).toBe(0)
       return JSON.parse(ended.stdout)
     }
-    expect(await status()).toEqual({ instanceId: null, rows: 0, runs: [] })
+    expect(await status()).toEqual({ instanceId: null, rows: 0, deletionHold: null, runs: [] })
     const migrate = () =>
       own.project.start(['npm', 'run', '--silent', 'db:migrate'], { DATABASE_URL: own.database.url }).ended
     const first = await migrate()
@@ -135,7 +135,7 @@ describe('migrate and status', () => {
     const migrated = await snapshot(own.database.sql)
     expect(linesOf((await migrate()).stdout)).toMatchObject([{ msg: 'migrated', applied: 0 }])
     expect(await snapshot(own.database.sql)).toEqual(migrated)
-    expect(await status()).toEqual({ instanceId: null, rows: 0, runs: [] })
+    expect(await status()).toEqual({ instanceId: null, rows: 0, deletionHold: null, runs: [] })
 
     const ran = reportOf(await own.run(['sync', '--json']))
     const after = await status()

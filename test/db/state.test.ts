@@ -1,8 +1,10 @@
 // The one row that says which instance the table belongs to and where the passes stand.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type Database, openDatabase } from '../../src/db/database.ts'
+import { endHold, readHold } from '../../src/db/hold.ts'
 import { readShape, type Shape } from '../../src/db/shape.ts'
 import { bindInstance, readState, saveProgress } from '../../src/db/state.ts'
+import { liftTombstones, wereDeletedByRuns } from '../../src/db/tombstones.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 let testDatabase: TestDatabase
@@ -33,6 +35,75 @@ const dueIn = async () => {
     select (extract(epoch from full_pass_due_at - now()) * 1000)::float8 as ms from clerk_sync.state`
   return row?.ms
 }
+
+/** The reason of the hold, and whether it began just now. */
+const readReason = async () => {
+  const [state] = await testDatabase.sql<{ hold: string | null }[]>`
+    select deletion_hold as hold from clerk_sync.state`
+  expect(state?.hold ?? undefined).toEqual(await readHold(database.db, shape))
+  return state?.hold?.replace(/ \d{4}-\d\d-\d\dT[\d:]{8}\.\d{6}Z$/, ' now') ?? null
+}
+const insertRow = (clerkId: string) =>
+  testDatabase.sql`insert into users (clerk_id, name, image_url) values (${clerkId}, '', '')`
+
+describe('a hold on deletions', () => {
+  beforeEach(async () => {
+    await testDatabase.sql`truncate users, clerk_sync.tombstones`
+  })
+
+  test('begins when a table with rows of ours is bound, and not with one that has none', async () => {
+    expect(await readHold(database.db, shape)).toBeUndefined()
+    await insertRow('org_1')
+    await bind('ins_a')
+    expect(await readReason()).toBeNull()
+    await insertRow('user_1')
+    expect(await bind('ins_a')).toBe('ins_a')
+    expect(await readReason()).toBeNull()
+    await testDatabase.sql`truncate clerk_sync.state`
+    await bind('ins_a')
+    expect(await readReason()).toBe('first-look now')
+  })
+
+  test('begins when the table follows another instance, and goes where it has no rows', async () => {
+    await bind('ins_a')
+    await insertRow('user_1')
+    await bind('ins_b', 'ins_a')
+    expect(await readReason()).toBe('first-look now')
+    await testDatabase.sql`truncate users`
+    await bind('ins_a', 'ins_b')
+    expect(await readReason()).toBeNull()
+  })
+
+  test('ends if it is the one that is meant, and another one stays', async () => {
+    await insertRow('user_1')
+    await bind('ins_a')
+    const first = (await readHold(database.db, shape)) ?? ''
+    await bind('ins_b', 'ins_a')
+    const second = (await readHold(database.db, shape)) ?? ''
+    await endHold(database.db, first)
+    expect(await readHold(database.db, shape)).toBe(second)
+    await endHold(database.db, second)
+    expect(await readHold(database.db, shape)).toBeUndefined()
+  })
+
+  test.each([
+    ['a run’s within the grace and an hour', 'returned now', 7, 69],
+    ['a run’s of before', null, 7, 71],
+    ['a webhook’s', null, null, 20],
+  ])('by the tombstone of a user who is back, %s: %s', async (_what, reason, runId, minutes) => {
+    await bind('ins_a')
+    const youngSince = Date.now() - 10 * 60_000
+    await testDatabase.sql`insert into clerk_sync.tombstones (clerk_id, run_id, deleted_at) values
+      ('user_1', ${runId}, now() - ${minutes} * interval '1 minute'), ('user_2', 7, now() - interval '20 minutes')`
+    const holds = reason !== null
+    expect(await wereDeletedByRuns(database.db, ['user_1', 'user_3'], youngSince, shape)).toBe(holds)
+    await liftTombstones(database.db, ['user_1', 'user_3'], youngSince)
+    expect(await readReason()).toBe(reason)
+    expect(await testDatabase.sql`select clerk_id from clerk_sync.tombstones`).toEqual([
+      { clerk_id: 'user_2' },
+    ])
+  })
+})
 
 describe('an instance', () => {
   test('is bound once: the first one, and another one learns which', async () => {

@@ -21,13 +21,13 @@ const state = faultsIn(
     ],
     [
       'the second of two instances fails',
-      'values (${instanceId}) on conflict do nothing',
-      'values (${instanceId})',
+      'values (${instanceId}, ${firstLook})\n        on conflict do nothing',
+      'values (${instanceId}, ${firstLook})',
     ],
     [
       'the second of two instances wins',
-      'values (${instanceId}) on conflict do nothing',
-      'values (${instanceId}) on conflict (id) do update set instance_id = excluded.instance_id',
+      'values (${instanceId}, ${firstLook})\n        on conflict do nothing',
+      'values (${instanceId}, ${firstLook}) on conflict (id) do update set instance_id = excluded.instance_id',
     ],
     ['an accepted instance is not bound', 'if (replaced !== undefined) {', 'if (false) {'],
     ['any instance is replaced', ' where instance_id = ${replaced}`', '`'],
@@ -35,9 +35,16 @@ const state = faultsIn(
     ['the old instance’s difference stays', 'watermark = null, difference = null', 'watermark = null'],
     [
       'the old instance’s full pass is due',
-      'difference = null,\n            full_pass_due_at = null where',
-      'difference = null\n            where',
+      'difference = null,\n            full_pass_due_at = null, deletion_hold',
+      'difference = null, deletion_hold',
     ],
+    ['a table with rows is bound without a hold', '(${instanceId}, ${firstLook})', '(${instanceId}, null)'],
+    [
+      'a table follows another instance without a hold',
+      'deletion_hold = ${firstLook}',
+      'deletion_hold = null',
+    ],
+    ['a table without rows of ours is held', 'users u where ${isOurs}) then', 'users u) then'],
     ['the bound instance is cleared too', 'if (bound?.instance_id === instanceId) return instanceId\n', ''],
     [
       'progress is saved for another instance',
@@ -46,6 +53,43 @@ const state = faultsIn(
     ],
     ['a full pass that was due is forgotten', '? sql`full_pass_due_at`', '? sql`null`'],
     ['a full pass is due a thousand times later', "* interval '1 millisecond'`", "* interval '1 second'`"],
+  ],
+)
+
+const holds = faultsIn(
+  'db/hold.ts',
+  ['test/db/state.test.ts'],
+  [
+    ['any hold ends', ' where deletion_hold = ${hold}`', '`'],
+    ['no hold ends', 'where deletion_hold = ${hold}', 'where deletion_hold <> ${hold}'],
+  ],
+)
+
+const returns = faultsIn(
+  'db/tombstones.ts',
+  ['test/db/state.test.ts'],
+  [
+    ['a webhook’s tombstone begins a hold', 'run_id is not null and deleted_at', 'deleted_at'],
+    [
+      'a return hours later begins a hold',
+      "${moment(youngSince)} - interval '1 hour'",
+      "${moment(youngSince)} - interval '2 hours'",
+    ],
+    [
+      'a return after the grace begins no hold',
+      "${moment(youngSince)} - interval '1 hour'",
+      '${moment(youngSince)}',
+    ],
+    [
+      'any return begins a hold',
+      'where exists (select from lifted where ${isRuns(youngSince)})',
+      'where exists (select from lifted)',
+    ],
+    [
+      'a dry run sees everybody’s tombstones',
+      "where clerk_id = any(${arrayParameter(clerkIds, 'text')}) and ${isRuns",
+      'where ${isRuns',
+    ],
   ],
 )
 
@@ -148,4 +192,13 @@ const waits = faultsIn(
   ],
 )
 
-export const stateFaults = [...state, ...migrations, ...transactions, ...failures, ...looks, ...waits]
+export const stateFaults = [
+  ...state,
+  ...holds,
+  ...returns,
+  ...migrations,
+  ...transactions,
+  ...failures,
+  ...looks,
+  ...waits,
+]

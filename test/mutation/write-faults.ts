@@ -18,11 +18,15 @@ const inserts = faultsIn(
       'on conflict (clerk_id) do nothing\n',
       'on conflict (clerk_id) do update set name = excluded.name\n',
     ],
-    ['a tombstone stays when the user is back', 'if (created.length > 0) {', 'if (created.length < 0) {'],
+    [
+      'a tombstone stays when the user is back',
+      'if (created.length > 0) await',
+      'if (created.length < 0) await',
+    ],
     [
       'a tombstone goes though the user was not inserted',
-      "arrayParameter(created, 'text')",
-      "arrayParameter(writes.map((write) => write.clerkId), 'text')",
+      'liftTombstones(tx, created, youngSince)',
+      'liftTombstones(tx, writes.map((write) => write.clerkId), youngSince)',
     ],
   ],
 )

@@ -16,6 +16,7 @@ export const mutants: readonly Mutant[] = [
         'if (proof.unasked.length > 0 || proof.denied.length > proof.allowed) {',
         'if (false) {',
       ],
+      ['sync/allowance.ts', '+ rows <= pass.tally.hourlyDeletionsMax', '>= 0'],
     ],
   },
   {
@@ -168,7 +169,13 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'dry run writes',
-    edits: [['sync/apply.ts', 'if (pass.dryRun) showPlan(pass, plan)', 'if (false) showPlan(pass, plan)']],
+    edits: [
+      [
+        'sync/apply.ts',
+        'if (pass.dryRun) await showPlan(pass, plan)',
+        'if (false) await showPlan(pass, plan)',
+      ],
+    ],
   },
   {
     name: 'moved rows become candidates',

@@ -217,13 +217,28 @@ describe('the very first run', () => {
     await expectRefused(world.database, world.sync, /knows none of them/)
   })
 
-  test('goes on where the instance knows one of them; the others settle and pass the guard like any row', async () => {
+  test('refuses a table of which the instance knows fewer than half, and says how many', async () => {
+    const world = await worldOf(here)
+    const strangers = usersOf(there, 12).map((user) => user.id)
+    const known = world.sandbox.users.all().map((user) => user.id)
+    await fill(world.database, [...strangers, ...known.slice(0, 11)])
+    const hint = await expectRefused(
+      world.database,
+      world.sync,
+      /^Clerk knows 11 of 23 rows .* fewer than half/,
+    )
+    expect(hint).toContain(`npm run sync -- --accept-instance ${here}`)
+    await fill(world.database, known.slice(11))
+    expect((await world.sync()).report).toMatchObject({ status: 'succeeded', counts: { pending: 12 } })
+  })
+
+  test('goes on where the instance knows half of them; the others settle and pass the guard like any row', async () => {
     const world = await worldOf(here)
     const strangers = usersOf(there, 11).map((user) => user.id)
-    const known = world.sandbox.users.all()[4]?.id ?? ''
-    await fill(world.database, [...strangers, known])
+    const known = world.sandbox.users.all().map((user) => user.id)
+    await fill(world.database, [...strangers, ...known.slice(0, 11)])
     const { report } = await world.sync()
-    expect(report).toMatchObject({ status: 'succeeded', counts: { created: 11, deleted: 0, pending: 11 } })
+    expect(report).toMatchObject({ status: 'succeeded', counts: { created: 1, deleted: 0, pending: 11 } })
     expect((await world.rows()).size).toBe(23)
     await world.database.sql`update users set created_at = now() - interval '2 days'`
     expect((await world.sync()).report).toMatchObject({
