@@ -1,12 +1,12 @@
 // The configuration: read once, checked whole, then only passed on. This is the one file that reads `process.env`.
 // All problems are told together, each as `NAME: what is wrong. What to do.`, and never with a value.
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { z } from 'zod'
 import { type DriverOptions, readDatabaseUrl } from './database-url.ts'
 import { readEnvFile } from './env-file.ts'
 import { SyncError } from './errors.ts'
-import { checks, misspelt, pastedWrong, variables } from './variables.ts'
+import { checks, misspelt, pastedWrong, variables, withoutEffect } from './variables.ts'
 
 export { variables } from './variables.ts'
 
@@ -32,7 +32,6 @@ export interface Config {
   schedule: { incremental: string | undefined; full: string | undefined; timezone: string }
   http: { host: string; port: number; adminToken: string | undefined }
   logLevel: string
-  production: boolean
   /** To be said once at start. Names, no values. */
   warnings: string[]
 }
@@ -45,9 +44,9 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, directory: stri
   const { values, problems, hints } = readFiles(directory, env)
   const given = givenOf(values)
   const checked = checks.safeParse(given)
-  problems.push(...problemsOf(checked))
+  problems.push(...problemsOf(checked).map(withSandbox))
   hints.push(...misspelt(values))
-  const warnings = [...hints]
+  const warnings = [...hints, ...withoutEffect(given)]
 
   const { CLERK_WEBHOOK_SIGNING_SECRET: secret, CLERK_SIGNING_SECRET: alias } = given
   if (secret !== undefined && alias !== undefined && secret !== alias) {
@@ -83,7 +82,6 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, directory: stri
     schedule: { incremental, full, timezone: read.SCHEDULE_TIMEZONE },
     http: { host: read.HOST, port: read.PORT, adminToken: read.ADMIN_TOKEN },
     logLevel: read.LOG_LEVEL,
-    production,
     warnings,
   }
 }
@@ -111,9 +109,9 @@ function databaseOf(
     problems.push(
       `DATABASE_URL: is not set, and ${why}. Set it to your Postgres, postgres://user:password@host:5432/database.`,
     )
-  } else {
-    warnings.push(
-      'DATABASE_URL: is not set; an embedded Postgres under .data/ is used, for development only.',
+  } else if (!isSourceCheckout()) {
+    problems.push(
+      'DATABASE_URL: is not set. Set it to your Postgres, postgres://user:password@host:5432/database; only a source checkout has one of its own.',
     )
   }
   return { embedded: true }
@@ -181,6 +179,17 @@ export function readEnvironment(directory: string, env: NodeJS.ProcessEnv): Reco
 /** The environment itself, for what npm left in it. Settings are read by `loadConfig` and its kin. */
 export function environment(): NodeJS.ProcessEnv {
   return process.env
+}
+
+/** A newcomer may have no account at Clerk's yet. */
+function withSandbox(problem: string): string {
+  if (!problem.startsWith('CLERK_SECRET_KEY: is not set') || !isSourceCheckout()) return problem
+  return `${problem} Or try it without an account: \`npm run sandbox\` prints the lines for .env.`
+}
+
+/** The compiled build leaves `dev/` out, and with it the sandbox and the embedded Postgres. */
+function isSourceCheckout(): boolean {
+  return existsSync(new URL('./dev/embedded-postgres.ts', import.meta.url))
 }
 
 /** What is set among the variables we know. */

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { InvalidArgumentError, Option } from 'commander'
 import { isClerkUserId } from './clerk/user.ts'
 import { createProgram, refuseSwallowedFlags } from './cli/command-line.ts'
-import { createOutput } from './cli/output.ts'
+import { createOutput, sayEmbedded } from './cli/output.ts'
 import { refuse } from './cli/refusal.ts'
 import { statusCommand } from './cli/status.ts'
 import { type SyncFlags, syncCommand } from './cli/sync.ts'
@@ -108,6 +108,7 @@ async function withTarget(
   for (const warning of config.warnings) output.log.warn(warning)
   const target = await openTarget(config.database, (message) => output.log.info(message))
   try {
+    if (target.embeddedUrl !== undefined) sayEmbedded(target.embeddedUrl, output)
     await run(target, output)
   } finally {
     await target.close()

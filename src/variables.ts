@@ -45,10 +45,15 @@ export const variables: readonly Variable[] = [
     undefined,
     "The most requests to Clerk within 10 seconds. Default: half of the instance's limit.",
   ),
-  row('CLERK_LANES', '8', 'How many pages are read from Clerk at once.'),
+  row('CLERK_LANES', '8', 'How many pages are read from Clerk at once. It has no effect yet.'),
   row('HOST', '127.0.0.1', 'Address that the worker listens on; 0.0.0.0 in a container.'),
-  row('PORT', '3000', 'Port that the worker listens on.'),
-  row('ADMIN_TOKEN', undefined, 'Bearer token for POST /api/sync, 16 characters or more; else 403.', true),
+  row('PORT', '3000', 'Port that the worker listens on. `next dev` takes 3000 too.'),
+  row(
+    'ADMIN_TOKEN',
+    undefined,
+    'Bearer token for POST /api/sync, 16 characters or more. It has no effect yet.',
+    true,
+  ),
   row('LOG_LEVEL', 'info', 'trace, debug, info, warn, error, fatal or silent.'),
   row('NODE_ENV', undefined, '`production` rules out the embedded Postgres.'),
   row('NGROK_AUTHTOKEN', undefined, 'For npm run dev:webhook.', true),
@@ -246,6 +251,14 @@ const otherNames = new Map([
     (name) => [name, 'DATABASE_URL'] as const,
   ),
 ])
+
+/** Says which of the variables that are set do nothing in this version. */
+export function withoutEffect(given: Readonly<Record<string, string | undefined>>): string[] {
+  return variables
+    .filter(({ description }) => description.includes('no effect yet'))
+    .filter(({ name, default: fallback }) => given[name] !== undefined && given[name] !== fallback)
+    .map(({ name }) => `${name}: has no effect yet.`)
+}
 
 /** Hints about names in the environment that look like one of ours: sentences with names, without values. */
 export function misspelt(values: Record<string, string>): string[] {

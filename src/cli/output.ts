@@ -54,10 +54,11 @@ export function outliveReaders(): void {
 
 /** A person gets the URL to look at the rows with; a log gets it without its password. */
 export function sayEmbedded(url: string, output: Output): void {
-  output.say(`embedded Postgres: ${url}`)
+  output.say(`DATABASE_URL is not set. Embedded Postgres: ${url}`)
+  output.say('It runs as long as this command; npm run db:up keeps it up.')
   const address = new URL(url)
   address.password = ''
-  output.log.info({ url: address.href }, 'embedded Postgres')
+  output.log.info({ url: address.href, folder: '.data/' }, 'embedded Postgres, as long as this command runs')
 }
 
 /**

@@ -4,12 +4,14 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Listener } from '@ngrok/ngrok'
 import { outliveReaders } from '../cli/output.ts'
 import { loadTunnel } from '../config.ts'
-import { isSyncError } from '../errors.ts'
+import { isSyncError, SyncError } from '../errors.ts'
 import { exitCodeOfError, exitCodes } from '../sync/report.ts'
 import { openTunnel, TunnelFailure } from './ngrok.ts'
 
 /** ngrok is told of the end; without a network it cannot be. */
 const closeMsMax = 2000
+/** The first answer of a program that compiles its pages when they are asked for. */
+const lookMsMax = 3000
 
 let listener: Listener | undefined
 let isEnding = false
@@ -22,12 +24,31 @@ outliveReaders()
 try {
   const { authtoken, domain, port, warnings } = loadTunnel()
   for (const warning of warnings) process.stderr.write(`${warning}\n`)
+  await refuseForeignPort(port)
   listener = await openTunnel({ authtoken, domain, port, onStatus: sayStatus })
   if (!isEnding) process.stdout.write(instructions(domain, port))
   // ngrok's native code does not keep the process alive.
   setInterval(() => {}, 2 ** 30)
 } catch (error) {
   if (!isEnding) process.exit(say(error))
+}
+
+/**
+ * The worker may not be up yet, but another program on its port would be handed to the whole world: `next dev`, as a rule,
+ * which takes port 3000 too.
+ */
+async function refuseForeignPort(port: number): Promise<void> {
+  const answer = await fetch(`http://127.0.0.1:${port}/healthz`, { signal: AbortSignal.timeout(lookMsMax) })
+    .then((response) => response.text())
+    .catch((error) => (error instanceof Error && error.name === 'TimeoutError' ? 'silence' : undefined))
+  if (answer === undefined || /^\{"status":"\w+"/.test(answer)) return
+  throw new SyncError(
+    'configuration',
+    `port ${port} of this machine is another program's, not the worker's`,
+    {
+      hint: 'Set PORT to a free one in .env.local, such as PORT=3100; the worker and the tunnel both take it from there.',
+    },
+  )
 }
 
 async function end(): Promise<void> {

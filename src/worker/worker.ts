@@ -104,7 +104,7 @@ async function listen(
     if (code === undefined || !unusableAddressCodes.has(code)) throw error
     const what = code === 'EADDRINUSE' ? 'is taken' : 'cannot be listened on'
     throw new SyncError('configuration', `port ${http.port} on ${http.host} ${what}`, {
-      hint: 'Set PORT (and HOST) to an address that is free, or stop the program that has it.',
+      hint: 'Set PORT (and HOST) to an address that is free, such as PORT=3100, or stop the program that has it. `next dev` takes 3000 too.',
       cause: error,
     })
   }

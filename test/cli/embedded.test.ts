@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import postgres from 'postgres'
 import { expect, type TestContext, test } from 'vitest'
 import { createGate } from '../support/gate.ts'
 import {
@@ -41,10 +42,11 @@ test('a first sync makes .data, later commands find its rows, and none leaves a 
   const first = await typed(shop, 'sync')
   expect(first).toMatchObject({ code: 0, stderr: '' })
   expect(reportIn(first)).toMatchObject({ counts: { seen: 12, created: 12 } })
-  const [warning] = linesOf(first.stdout).filter((line) => line.level === 'warn')
-  expect(warning?.msg).toContain('.data/')
-  const [url] = linesOf(first.stdout).filter((line) => line.msg === 'embedded Postgres')
-  expect(url?.url).toMatch(/^postgres:\/\/postgres@127\.0\.0\.1:\d+\/clerk_sync_dev$/)
+  // What README recommends is nothing to be warned of.
+  expect(linesOf(first.stdout).filter((line) => line.level === 'warn')).toEqual([])
+  const [line] = linesOf(first.stdout).filter(({ msg }) => `${msg}`.startsWith('embedded Postgres'))
+  expect(line).toMatchObject({ folder: '.data/', msg: 'embedded Postgres, as long as this command runs' })
+  expect(line?.url).toMatch(/^postgres:\/\/postgres@127\.0\.0\.1:\d+\/clerk_sync_dev$/)
   expect(await readdir(shop.project.directory)).toContain('.data')
   expect(isRunning(shop)).toBe(false)
 
@@ -59,8 +61,9 @@ test('a first sync makes .data, later commands find its rows, and none leaves a 
     const { stdout } = await shop.project.start(['script', '-qec', line, '/dev/null'], shop.env).ended
     // A person can open it with any tool while the command runs.
     expect(stdout).toMatch(
-      /embedded Postgres: postgres:\/\/postgres:[\w-]{32}@127\.0\.0\.1:\d+\/clerk_sync_dev/,
+      /DATABASE_URL is not set\. Embedded Postgres: postgres:\/\/postgres:[\w-]{32}@127\.0\.0\.1:\d+\/clerk_sync_dev/,
     )
+    expect(stdout).toContain('It runs as long as this command; npm run db:up keeps it up.')
     expect(isRunning(shop)).toBe(false)
   }
 })
@@ -69,10 +72,10 @@ test('Ctrl-C while Postgres is being made, started or used leaves none running, 
   const shop = await openShopWithoutDatabase(context)
   const released = createGate()
   shop.sandbox.onRequest = () => released.opened
-  for (const word of ['creating a Postgres', 'starting Postgres', '"embedded Postgres"']) {
+  for (const word of ['creating a Postgres', 'starting Postgres', '"embedded Postgres,']) {
     const running = shop.project.start([...clerkSyncFromSource, 'sync'], shop.env)
     await running.said(word)
-    if (word === '"embedded Postgres"') expect(isRunning(shop)).toBe(true)
+    if (word === '"embedded Postgres,') expect(isRunning(shop)).toBe(true)
     process.kill(-(running.child.pid ?? 0), 'SIGINT')
     const ended = await running.ended
     expect({ word, code: ended.code, running: isRunning(shop) }).toEqual({ word, code: 130, running: false })
@@ -96,6 +99,33 @@ test('production, a live key and the compiled build refuse to make one', async (
     expect(ended.stderr).toContain('DATABASE_URL')
     expect(ended.stderr).not.toContain('Bd8fWp3sYn6k')
   }
+  // One message, not first the one and then the other.
+  expect(linesOf(`${packaged.stdout}${packaged.stderr}`)).toHaveLength(1)
+  expect(packaged.stderr).toContain('DATABASE_URL: is not set. Set it to your Postgres')
   expect(await readdir(shop.project.directory)).not.toContain('.data')
   expect(shop.sandbox.requests).toEqual([])
+})
+
+test('db:up keeps it up until a signal, at the address that other commands use, and stops it then', async (context) => {
+  const shop = await openShopWithoutDatabase(context)
+  const up = shop.project.start(['npm', 'run', '--silent', 'db:up'], {})
+  let said = ''
+  up.child.stdout?.on('data', (text: string) => {
+    said += text
+  })
+  await up.said('Ctrl+C')
+  const url = /psql '(postgres:[^']+)'/.exec(said)?.[1] ?? ''
+  expect((await typed(shop, 'sync')).code).toBe(0)
+  const sql = postgres(url, { max: 1 })
+  expect(await sql`select count(*)::int as rows from users`).toEqual([{ rows: 12 }])
+  await sql.end()
+  expect(isRunning(shop)).toBe(true)
+  process.kill(-(up.child.pid ?? 0), 'SIGINT')
+  expect(await up.ended).toMatchObject({ code: 0 })
+  expect(isRunning(shop)).toBe(false)
+
+  const other = await shop.project.start(['npm', 'run', '--silent', 'db:up'], {
+    DATABASE_URL: 'postgres://u:p@127.0.0.1:1/d',
+  }).ended
+  expect(other).toMatchObject({ code: 78, stderr: expect.stringContaining('DATABASE_URL is set') })
 })

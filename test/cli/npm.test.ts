@@ -37,7 +37,7 @@ describe('a flag without -- before it', () => {
     [['status', '--limit', '1'], 'npm run status -- --limit 1'],
     [['sandbox', '--users=50', '--port=4020'], 'npm run sandbox -- --port=4020 --users=50'],
     [['simulate', '--seeds=5'], 'npm run simulate -- --seeds=5'],
-    [['kills', '--kills=5'], 'npm run kills -- --kills=5'],
+    [['crash', '--kills=5'], 'npm run crash -- --kills=5'],
   ])(
     'npm run %j exits with 64 too, whether npm keeps the flag or knows it not',
     async ([script = '', ...flags], meant) => {

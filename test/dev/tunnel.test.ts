@@ -2,6 +2,7 @@
 // ports of this machine. No test asks ngrok.
 import { once } from 'node:events'
 import { cp, mkdir, readdir, rm, symlink } from 'node:fs/promises'
+import { createServer as createHttpServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import { type AddressInfo, createServer } from 'node:net'
 import { join, resolve } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -11,7 +12,7 @@ import { createProject, type Environment, type Project, type Running } from '../
 const repository = resolve(import.meta.dirname, '../..')
 const authtoken = '2fKq8ZtokenOfNobody_4hXw7LpR3sVn'
 const domain = 'a-static-name.ngrok-free.app'
-const configured = { NGROK_AUTHTOKEN: authtoken, NGROK_DOMAIN: domain }
+const configured = { NGROK_AUTHTOKEN: authtoken, NGROK_DOMAIN: domain, PORT: '4322' }
 
 /** Says on stdout what it was asked; `STAND_IN` says how it answers. */
 const standIn = `
@@ -79,6 +80,37 @@ test.concurrent('ends with 0 after a signal although ngrok neither answers nor l
   await Promise.all([waiting.said('asked'), open.said('Ctrl+C')])
   for (const { child } of [waiting, open]) child.kill('SIGTERM')
   expect(await Promise.all([waiting.ended, open.ended])).toMatchObject([{ code: 0 }, { code: 0 }])
+})
+
+test.concurrent.for([
+  [
+    'answers with a page of its own',
+    (_request: IncomingMessage, response: ServerResponse) => response.end('<html>'),
+  ],
+  ['does not answer', () => {}],
+] as const)('leads to no port whose program %s', async ([, answer]) => {
+  const server = createHttpServer(answer).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const ended = await start({ ...configured, STAND_IN: 'opens', PORT: `${port}` }).ended
+  expect(ended).toMatchObject({ code: 78, stdout: '' })
+  expect(ended.stderr).toMatch(/another program's, not the worker's\n.*PORT=3100/)
+  server.closeAllConnections()
+  server.close()
+})
+
+test.concurrent('leads to the port of the worker', async () => {
+  const server = createHttpServer((_request, response) => response.end('{"status":"ok"}')).listen(
+    0,
+    '127.0.0.1',
+  )
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  const running = start({ ...configured, STAND_IN: 'opens', PORT: `${port}` })
+  await running.said('Ctrl+C')
+  running.child.kill('SIGINT')
+  expect((await running.ended).code).toBe(0)
+  server.close()
 })
 
 test.concurrent('names token and domain where both are missing, with the way to them, and exits with 78', async () => {
