@@ -13,8 +13,9 @@ export function follow(signal: AbortSignal): { controller: AbortController; rele
 }
 
 /**
- * What `work` gives. The signal that it is handed aborts after so many milliseconds with a `TimeoutError`, or together
- * with `signal` and for the same reason; it must be used until the last byte is read.
+ * Returns what `work` returns. The signal that it is handed aborts after so many milliseconds with a `TimeoutError`, or
+ * together with `signal` and for the same reason; it must be used until the last byte is read. `restart` begins the time
+ * anew.
  *
  * `AbortSignal.any` with `AbortSignal.timeout` says the same and does not do it: on Node 20 the timeout is garbage as
  * soon as nobody but `any` refers to it, and a request that Clerk never answers then waits for ever.
@@ -22,7 +23,7 @@ export function follow(signal: AbortSignal): { controller: AbortController; rele
 export async function withTimeout<T>(
   signal: AbortSignal,
   milliseconds: number,
-  work: (signal: AbortSignal) => Promise<T>,
+  work: (signal: AbortSignal, restart: () => void) => Promise<T>,
 ): Promise<T> {
   signal.throwIfAborted()
   const { controller, release } = follow(signal)
@@ -31,7 +32,7 @@ export async function withTimeout<T>(
     milliseconds,
   )
   try {
-    return await work(controller.signal)
+    return await work(controller.signal, () => timer.refresh())
   } finally {
     clearTimeout(timer)
     release()

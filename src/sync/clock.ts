@@ -149,6 +149,7 @@ const told = (leadMs: number) =>
 export function clientHeardBy(clock: ClerkClock, clerk: ClerkClient): ClerkClient {
   return {
     requests: clerk.requests,
+    notes: () => clerk.notes(),
     close: () => clerk.close(),
     async listUsers(query) {
       const answer = await clerk.listUsers(query)

@@ -114,7 +114,7 @@ export async function askByIds(
   // A canary may itself have been deleted since: then the next one is asked.
   for (const canary of canaries.length > 0 ? canaries : [undefined]) {
     const userIds = [...new Set([...asked, ...(canary === undefined ? [] : [canary])])]
-    const answer = await pass.clerk.listUsers({ limit: 100, userIds })
+    const answer = await pass.clerk.listUsers({ limit: 100, userIds, canary })
     const users = answer.users.filter((user): user is ReadableUser => user.kind !== 'unreadable')
     const isStranger = users.some((user) => user.clerkId !== canary && !asked.has(user.clerkId))
     if (users.length < answer.users.length || isStranger) return undefined

@@ -107,19 +107,24 @@ async function readRecent(
   const seen = new Set<string>()
   let newest: number | null = null
   let offset = 0
-  for (let pages = 1; pages <= pagesMax; pages++) {
+  let isFirst = true
+  // Where Clerk is asked for smaller pages, it takes more of them to read as far.
+  for (let pages = 0; pages < pagesMax; ) {
     pass.signal.throwIfAborted()
-    const limit = pages === 1 ? Math.min(firstPageSize, pass.options.pageSize) : pass.options.pageSize
-    const answer = await pass.clerk.listUsers({ limit, orderBy: '-updated_at', offset })
+    const wanted = isFirst ? Math.min(firstPageSize, pass.options.pageSize) : pass.options.pageSize
+    const answer = await pass.clerk.listUsers({ limit: wanted, orderBy: '-updated_at', offset })
+    const { limit } = answer
+    pages += limit / wanted
     const users = answer.users.filter((user): user is ReadableUser => user.kind !== 'unreadable')
     if (users.length < answer.users.length) pass.tally.complete = false
     const oldest = oldestOf(users)
     newest ??= users.find((user) => user.updatedAt !== undefined)?.updatedAt ?? null
-    const isThreadLost = pages > 1 && !users.some((user) => seen.has(user.clerkId))
+    const isThreadLost = !isFirst && !users.some((user) => seen.has(user.clerkId))
+    isFirst = false
     if (isThreadLost) {
       if (offset === 0) return { stepUp: 'the listing by change lost its thread' }
       pass.tally.notes.add('fallback: stepped back in the listing by change')
-      offset = Math.max(0, offset - Math.floor(pass.options.pageSize / 2))
+      offset = Math.max(0, offset - Math.floor(limit / 2))
       continue
     }
     const fresh = users.filter((user) => !seen.has(user.clerkId))

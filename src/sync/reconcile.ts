@@ -308,7 +308,7 @@ function reportOf(request: RunRequest, parts: RunParts, run: Run, startedAt: Dat
     instanceId: run.instanceId,
     counts: run.tally.total(),
     requests: { ...parts.clerk.requests },
-    notes: run.tally.allNotes(),
+    notes: [...run.tally.allNotes(), ...parts.clerk.notes()],
     startedAt: startedAt.toISOString(),
     finishedAt: finishedAt.toISOString(),
     durationMs: finishedAt.getTime() - startedAt.getTime(),

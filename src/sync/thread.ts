@@ -1,6 +1,6 @@
 // Where a walk stands, and the ways to ask for what follows. The rule: every way asks for a page that repeats somebody,
 // so that its answer shows whether it goes on where the page before ended. Pure.
-import type { ListQuery } from '../clerk/api.ts'
+import type { ListQuery } from '../clerk/answers.ts'
 
 /** A user seen, and the creation time at which it stood. */
 export type Known = { readonly clerkId: string; readonly time: number }

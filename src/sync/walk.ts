@@ -34,12 +34,17 @@ type Page = {
   unreadable: number
   /** How many elements it had, readable or not. */
   length: number
+  /** How many were asked for. */
+  limit: number
 }
 /** What a page means: new users, the end, or, where it only repeats, from where to go on. */
 type Step =
   | { readonly kind: 'news'; readonly fresh: readonly Known[] }
   | { readonly kind: 'end' }
   | { readonly kind: 'onward'; readonly cursor: number; readonly mayBeEmpty: boolean }
+
+/** Of pages of one user no walk can be made. */
+const shortestPage = 2
 
 /** Walks to the end. `note` is told each kind of fallback that was needed. Throws what the client throws. */
 export async function* walkUsers(
@@ -53,16 +58,17 @@ export async function* walkUsers(
     byTime: false,
     mayBeEmpty: true,
     wentBack: false,
-    // Of pages of one user no walk can be made.
-    longest: 2,
+    longest: shortestPage,
   }
+  let { pageSize } = options
   for (;;) {
-    const found = await askUntilOneHelps(clerk, thread, options.pageSize)
+    const found = await askUntilOneHelps(clerk, thread, pageSize)
     if (found === undefined) {
       options.note('the listing lost its thread: no way of asking continued where the page before ended')
       return { complete: false }
     }
     const { page, ask, step } = found
+    pageSize = page.limit
     if (ask.fallback !== undefined) options.note(`fallback: ${ask.fallback}`)
     const fresh = step.kind === 'news' ? step.fresh : []
     const trail = extend(thread.trail, page, fresh)
@@ -122,8 +128,8 @@ function stepOf(page: Page, ask: Ask, thread: Thread): Step | undefined {
   if (fresh.length > 0) return { kind: 'news', fresh }
 
   const last = Math.max(...page.known.map((user) => places.get(user.clerkId) ?? -1))
-  // A page as long as others may have been cut behind its last user.
-  const isShort = page.length < thread.longest
+  // A page as long as others, or as long as was asked for, may have been cut behind its last user.
+  const isShort = page.length < Math.min(thread.longest, Math.max(page.limit, shortestPage))
   const holdsLast = last === trail.length - 1
   if (holdsLast && isShort) return { kind: 'end' }
   const next = holdsLast ? last - 1 : last
@@ -197,5 +203,5 @@ function readPage(answer: ListAnswer, startTime: number): Page {
     if (!readable.has(user.clerkId)) known.push({ clerkId: user.clerkId, time })
     readable.set(user.clerkId, user)
   }
-  return { known, readable, unreadable, length: answer.users.length }
+  return { known, readable, unreadable, length: answer.users.length, limit: answer.limit }
 }

@@ -4,6 +4,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { inspect } from 'node:util'
+import { brotliCompressSync, gzipSync } from 'node:zlib'
 import { createClerkClient as createSdkClient } from '@clerk/backend'
 import { afterAll, describe, expect, test } from 'vitest'
 import { type ClerkClient, type ClerkClientOptions, createClerkClient } from '../../src/clerk/api.ts'
@@ -105,7 +106,7 @@ const inTurn =
   (response, request, number) =>
     answers[Math.min(number, answers.length) - 1]?.(response, request, number)
 
-const quick = { requestMs: 5000, tries: 3, totalMs: 20_000, firstRetryMs: 1 }
+const quick = { silenceMs: 5000, requestMs: 5000, tries: 3, totalMs: 20_000, firstRetryMs: 1 }
 
 function clientOf(server: Pick<Server, 'url'>, options: Partial<ClerkClientOptions> = {}): ClerkClient {
   return createClerkClient({
@@ -188,6 +189,13 @@ describe('tried again', () => {
     ['half a list', send(200, '[{"id":', { 'content-type': 'application/json' })],
     ['an object in place of a list', send(200, { data: [] })],
     ['null', send(200, null)],
+    [
+      'a list longer than any of Clerk',
+      send(
+        200,
+        Array.from({ length: 501 }, () => user),
+      ),
+    ],
   ])('%s, and with the next answer all is well', async (_what, bad) => {
     const server = await serve(inTurn(bad, send(200, [user])))
     const { users } = await list(clientOf(server))
@@ -271,7 +279,7 @@ describe.concurrent('time', () => {
     ['one failure after the other', send(500, {})],
   ])('%s never takes longer than all tries may', async (_what, answer) => {
     const server = await serve(answer)
-    const limits = { requestMs: 60_000, tries: 1000, totalMs: 300, firstRetryMs: 1 }
+    const limits = { silenceMs: 60_000, requestMs: 60_000, tries: 1000, totalMs: 300, firstRetryMs: 1 }
     const start = performance.now()
     expect((await errorOf(list(clientOf(server, { limits })))).kind).toBe('transient')
     // Far from both limits, so that a busy machine does not matter.
@@ -292,7 +300,7 @@ describe.concurrent('time', () => {
 
 test('a request that queues for a small budget for longer than it may take is answered all the same', async () => {
   const server = await serve(noUsers)
-  const limits = { requestMs: 5000, tries: 1, totalMs: 700, firstRetryMs: 1 }
+  const limits = { ...quick, tries: 1, totalMs: 700, firstRetryMs: 1 }
   const client = clientOf(server, { requestsPer10s: 10, limits })
   const answers = await Promise.all([list(client), list(client), list(client)])
   expect(answers.map((answer) => answer.users)).toEqual([[], [], []])
@@ -316,7 +324,7 @@ describe.concurrent('an abort is heard at once, and its reason is the error', ()
     expect(await errorOf(client.countUsers())).toBe(reason)
     expect(server.arrivals).toHaveLength(sent)
   }
-  const patient = { requestMs: 60_000, tries: 5, totalMs: 60_000, firstRetryMs: 60_000 }
+  const patient = { silenceMs: 60_000, requestMs: 60_000, tries: 5, totalMs: 60_000, firstRetryMs: 60_000 }
   const answered = async (server: Server) => {
     await server.arrived(1)
     // The client has read its answer and waits when a second client has been served.
@@ -413,6 +421,97 @@ describe.concurrent('after a 429', () => {
     expect(await errorOf(list(clientOf(server)))).toMatchObject({ kind: 'transient', facts: { status: 429 } })
     expect(server.arrivals).toHaveLength(3)
   })
+})
+
+describe('an answer without end', () => {
+  const megabyte = 1024 * 1024
+  /** Sends blanks for as long as anybody reads, and counts them. */
+  function endless(status = 200): { answer: Answer; sent(): number } {
+    const part = Buffer.alloc(megabyte / 16, ' ')
+    let sent = 0
+    const answer: Answer = (response) => {
+      response.writeHead(status, { 'content-type': 'application/json' })
+      response.write('[')
+      const write = () => {
+        let hasRoom = true
+        while (hasRoom && !response.destroyed) {
+          sent += part.length
+          hasRoom = response.write(part)
+        }
+      }
+      response.on('drain', write)
+      write()
+    }
+    return { answer, sent: () => sent }
+  }
+  /** What a few kilobytes on the wire become. */
+  const bomb = Buffer.alloc(64 * megabyte, ' ')
+  const sendPacked = (encoding: string, packed: Buffer): Answer => {
+    return (response) => response.writeHead(200, { 'content-encoding': encoding }).end(packed)
+  }
+
+  test('is read as far as a list can be long, then let go, and is a bad answer', async () => {
+    const { answer, sent } = endless()
+    const server = await serve(answer)
+    const error = await errorOf(list(clientOf(server, { limits: { ...quick, tries: 2 } })))
+    expect(error).toMatchObject({ kind: 'contract', message: expect.stringContaining('longer than 32 MB') })
+    await Promise.all(server.arrivals.map(({ closed }) => closed))
+    expect(server.arrivals).toHaveLength(2)
+    // What was still on its way, in buffers of the system, may have been sent as well.
+    expect(sent()).toBeLessThan(2 * 48 * megabyte)
+  })
+
+  test('is read less far where one user, a count or the instance was asked for', async () => {
+    const { answer, sent } = endless()
+    const client = clientOf(await serve(answer), { limits: { ...quick, tries: 1 } })
+    for (const ask of [client.countUsers(), client.fetchUser(user.id), client.fetchInstance()]) {
+      expect((await errorOf(ask)).message).toContain('longer than 1 MB')
+    }
+    expect(sent()).toBeLessThan(3 * 16 * megabyte)
+  })
+
+  test.each<[string, Answer]>([
+    ['gzip', sendPacked('gzip', gzipSync(bomb))],
+    ['brotli', sendPacked('br', brotliCompressSync(bomb))],
+  ])('is counted as it is after decompression: %s', async (_what, answer) => {
+    const client = clientOf(await serve(answer), { limits: { ...quick, tries: 1 } })
+    expect(await errorOf(list(client))).toMatchObject({ kind: 'contract' })
+  })
+
+  test('keeps the meaning of its status', async () => {
+    for (const [status, kind] of [
+      [401, 'configuration'],
+      [404, 'contract'],
+      [503, 'transient'],
+    ] as const) {
+      const client = clientOf(await serve(endless(status).answer), { limits: { ...quick, tries: 1 } })
+      expect(await errorOf(client.fetchUser(user.id))).toMatchObject({ kind, facts: { status } })
+    }
+  })
+
+  test('makes the next page smaller, and the users of a large one arrive in two', async () => {
+    const large = { ...user, private_metadata: { text: 'x'.repeat(80 * 1024) } }
+    const users = Array.from({ length: 500 }, (_, index) => ({ ...large, id: `user_${index}` }))
+    const server = await serve((response, request, number) => {
+      const limit = Number(new URL(request.url ?? '', server.url).searchParams.get('limit'))
+      send(200, users.slice(0, limit))(response, request, number)
+    })
+    const client = clientOf(server)
+    const answer = await list(client)
+    expect([answer.users.length, answer.limit]).toEqual([250, 250])
+    expect((await list(client)).limit).toBe(250)
+    expect((await client.listUsers({ limit: 1 })).limit).toBe(1)
+    expect(client.notes()).toEqual([expect.stringContaining('pages of 250 users')])
+    expect(server.arrivals).toHaveLength(4)
+  })
+})
+
+test('an answer that no page of fewer users could have helped makes no page smaller', async () => {
+  const bad = send(503, {})
+  const server = await serve(inTurn(bad, reset, send(200, '<html>'), noUsers))
+  const client = clientOf(server, { limits: { ...quick, tries: 4 } })
+  expect((await list(client)).limit).toBe(500)
+  expect(client.notes()).toEqual([])
 })
 
 describe('one user by id', () => {

@@ -139,10 +139,16 @@ export const mutants: readonly Mutant[] = [
     name: 'error read as empty',
     edits: [
       [
-        'clerk/api.ts',
-        'Array.isArray(json) ? json.map(readUser) : undefined',
-        'Array.isArray(json) ? json.map(readUser) : []',
+        'clerk/answers.ts',
+        'json.length <= usersMax ? json.map(readUser) : undefined',
+        'json.length <= usersMax ? json.map(readUser) : []',
       ],
+    ],
+  },
+  {
+    name: 'a page as long as asked for is short',
+    edits: [
+      ['sync/walk.ts', 'Math.min(thread.longest, Math.max(page.limit, shortestPage))', 'thread.longest'],
     ],
   },
   {

@@ -75,7 +75,8 @@ export function reconcileAs(
     requestsPer10s: 1e9,
     signal: stop.signal,
     fetch: fetchAs(world, actor, witness),
-    limits: { requestMs: 1e8, tries: 3, totalMs: 1e8, firstRetryMs: 0 },
+    smallestPage: 2,
+    limits: { silenceMs: 1e8, requestMs: 1e8, tries: 3, totalMs: 1e8, firstRetryMs: 0 },
   })
   return reconcile(asked, {
     clerk,

@@ -248,8 +248,9 @@ describe('the clock of a pass', () => {
     ]
     const client = (date: number | undefined, lead = 0) => ({
       requests: { total: 0, throttled: 0 },
+      notes: () => [],
       close() {},
-      listUsers: async () => ({ users: users(lead), date }),
+      listUsers: async () => ({ users: users(lead), limit: 500, date }),
       countUsers: async () => ({ count: 0, date }),
       fetchUser: async () => ({ user: { ...user, updatedAt: now + lead }, date }),
       fetchInstance: async () => ({ id: 'ins_1', date }),

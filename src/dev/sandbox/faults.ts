@@ -34,6 +34,7 @@ export type FaultKind =
   | 'reset'
   | 'hang'
   | 'slow-body'
+  | 'trickle'
   | 'wrong-order'
   | 'duplicate-user'
   | 'count-high'
@@ -75,7 +76,10 @@ export interface FaultOptions {
   readonly index?: number
   /** `missing-users`: whom to leave out; `malformed-user`: whom to break, in place of `index`. */
   readonly ids?: readonly string[]
-  /** `cut-short`: how many users to hold back (half if absent); `count-high`, `count-low`: by how much (1). */
+  /**
+   * `cut-short`: how many users to hold back (half if absent); `count-high`, `count-low`: by how much (1); `trickle`: how
+   * many bytes a second arrive (100 if absent).
+   */
   readonly n?: number
   /** 429, 503: the `Retry-After` header, in seconds or as an HTTP date; absent: no header. */
   readonly retryAfter?: number | Date
@@ -209,6 +213,8 @@ export function spoil(right: Reply, fault: FaultOptions, limit: number): Reply {
       return changedCount(right, String)
     case 'another-instance':
       return { ...right, value: { ...(right.value as Json), id: fault.instanceId ?? ANOTHER_INSTANCE } }
+    case 'trickle':
+      return { ...right, wire: kind, bytesPerSecond: n ?? 100 }
     case 'truncated':
     case 'slow-body':
       return { ...right, wire: kind }

@@ -3,8 +3,8 @@
 import { randomBytes } from 'node:crypto'
 import type { ServerResponse } from 'node:http'
 
-/** How the bytes leave: all of them, cut off, never finished, never begun, or the connection is torn down first. */
-type Wire = 'whole' | 'truncated' | 'slow-body' | 'hang' | 'reset'
+/** How the bytes leave: all, a few at a time, cut off, never finished, never begun, or the connection is torn down first. */
+type Wire = 'whole' | 'trickle' | 'truncated' | 'slow-body' | 'hang' | 'reset'
 
 /** An answer. `value` is sent as JSON unless `text` says otherwise. */
 export interface Reply {
@@ -13,6 +13,8 @@ export interface Reply {
   readonly value: unknown
   readonly text?: string
   readonly wire?: Wire
+  /** Of a body that trickles. */
+  readonly bytesPerSecond?: number
 }
 
 /** Exactly this, without a charset: some clients take anything else for text. */
@@ -54,7 +56,24 @@ export function sendReply(outgoing: ServerResponse, reply: Reply, date: string |
   const dated = date === undefined ? {} : { date }
   outgoing.writeHead(reply.status, { ...reply.headers, ...dated, 'content-length': String(body.length) })
   const half = body.subarray(0, Math.floor(body.length / 2))
-  if (reply.wire === 'slow-body') outgoing.write(half)
+  if (reply.wire === 'trickle') trickle(outgoing, body, reply.bytesPerSecond ?? 100)
+  else if (reply.wire === 'slow-body') outgoing.write(half)
   else if (reply.wire === 'truncated') outgoing.write(half, () => outgoing.destroy())
   else outgoing.end(body)
+}
+
+/** Small parts in short distances, so that at no time nothing arrives. */
+const trickleMs = 20
+
+function trickle(outgoing: ServerResponse, body: Buffer, bytesPerSecond: number): void {
+  const step = Math.max(1, Math.round((bytesPerSecond * trickleMs) / 1000))
+  let sent = 0
+  const timer = setInterval(() => {
+    outgoing.write(body.subarray(sent, sent + step))
+    sent += step
+    if (sent < body.length) return
+    clearInterval(timer)
+    outgoing.end()
+  }, trickleMs)
+  outgoing.once('close', () => clearInterval(timer))
 }
