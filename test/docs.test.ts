@@ -222,6 +222,9 @@ async function useEverything(world: World, role: string): Promise<string> {
   users.update(ids.at(-1) ?? '', { first_name: randomBytes(4).toString('hex') })
   users.signIn(ids.at(-2) ?? '')
   const { id } = users.create()
+  // A row whose age nothing tells.
+  await world.database.sql`insert into users (clerk_id, name, image_url, created_at)
+    values ('user_ageless', '', '', 'infinity') on conflict do nothing`
   // So that the run binds the table too.
   await world.database.sql`delete from clerk_sync.state`
   const databaseUrl = urlOf(world, role)

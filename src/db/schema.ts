@@ -68,7 +68,10 @@ export interface CurrentRow {
   readonly values: { readonly [K in keyof SyncedValues]: string | null }
   readonly clerkCreatedAt: number | null
   readonly clerkUpdatedAt: number | null
-  /** True once the row's own `created_at` is a day old or null: from then on a row without a version has settled. */
+  /**
+   * True once the row's own `created_at` is a day old, or where that tells no age, once the row was first met a day ago:
+   * from then on a row without a version has settled.
+   */
   readonly isDayOld: boolean
 }
 

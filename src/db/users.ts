@@ -4,6 +4,7 @@
 import { type SQL, sql } from 'drizzle-orm'
 import type { PgColumn } from 'drizzle-orm/pg-core'
 import { arrayParameter, type Executor, query } from './database.ts'
+import { isDayOld } from './first-seen.ts'
 import { type CurrentRow, type DesiredUser, syncedKeys, users } from './schema.ts'
 import type { Shape } from './shape.ts'
 import { epochMs, isoTime, moment } from './times.ts'
@@ -31,12 +32,10 @@ export async function readRows(
   })
   const time = (key: 'clerkCreatedAt' | 'clerkUpdatedAt') =>
     has(users[key]) ? sql`${epochMs(users[key].name)} as ${sql.identifier(key)}` : nothing(key)
-  const isDayOld = has(users.createdAt)
-    ? sql`coalesce(u.created_at < now() - interval '1 day', true) as is_day_old`
-    : sql`true as is_day_old`
   const found = await query<Record<string, string | number | boolean | null>>(
     executor,
-    sql`select u.clerk_id, ${sql.join([...columns, time('clerkCreatedAt'), time('clerkUpdatedAt'), isDayOld], sql`, `)}
+    sql`select u.clerk_id, ${sql.join([...columns, time('clerkCreatedAt'), time('clerkUpdatedAt')], sql`, `)},
+          ${isDayOld(shape)} as is_day_old
         from users u where u.clerk_id = any(${arrayParameter(clerkIds, 'text')}) order by u.clerk_id`,
   )
   return found.map((row) => ({

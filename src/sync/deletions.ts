@@ -14,6 +14,7 @@ import { createHash } from 'node:crypto'
 import pLimit from 'p-limit'
 import type { ReadableUser } from '../clerk/user.ts'
 import { PostgresRefusal } from '../db/database.ts'
+import { noteFirstSeen } from '../db/first-seen.ts'
 import { statementMsFor } from '../db/patience.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import { deleteUsers } from '../db/tombstones.ts'
@@ -72,7 +73,9 @@ export async function confirmCandidates(
     pass.signal.throwIfAborted()
     const rows = await readRows(pass.database.db, queue.splice(0, candidatesPerRequest), pass.shape)
     const settled = rows.filter((row) => isSettled(row, pass.clock))
-    for (const row of rows) if (!isSettled(row, pass.clock)) leaveForGrace(pass, row)
+    const unsettled = rows.filter((row) => !isSettled(row, pass.clock))
+    for (const row of unsettled) leaveForGrace(pass, row)
+    await noteAges(pass, unsettled)
     if (settled.length === 0) continue
     if (!mayAsk) {
       return { denied, unasked: [...settled.map((row) => row.clerkId), ...queue], ...allowance, allowed: 0 }
@@ -102,6 +105,19 @@ function leaveForGrace(pass: Pass, row: CurrentRow): void {
   if (isOnlyClockMissing && pass.options.policy === 'sync') noteClockMissing(pass)
   if (row.clerkUpdatedAt === null) settlesIn(pass, dayMs)
   else settlesIn(pass, latest === undefined ? graceMs : row.clerkUpdatedAt + graceMs - latest)
+}
+
+/** Of rows whose age nothing tells it counts from the first pass that meets them. */
+export async function noteAges(pass: Pass, rows: readonly CurrentRow[]): Promise<void> {
+  const ids = rows.flatMap((row) => (row.clerkUpdatedAt === null && !row.isDayOld ? [row.clerkId] : []))
+  if (ids.length === 0) return
+  const count = pass.dryRun
+    ? await noteFirstSeen(pass.database.db, ids, pass.shape, true)
+    : await writeFenced(pass, 'none', (tx) => noteFirstSeen(tx, ids, pass.shape, false))
+  if (count === 0) return
+  pass.tally.notes.add(
+    'rows without a version and without a creation time in the past stay until a day after they were first met',
+  )
 }
 
 /** Those of the rows' users that Clerk returns; undefined if no answer proves itself. */

@@ -3,7 +3,7 @@
 import { readOtherIds, readRows } from '../db/users.ts'
 import { keepByPolicy, readAllowance, withhold } from './allowance.ts'
 import { applyUsers } from './apply.ts'
-import { askByIds, deleteBatch } from './deletions.ts'
+import { askByIds, deleteBatch, noteAges } from './deletions.ts'
 import { noteClockMissing, type Pass } from './pass.ts'
 import { isSettled } from './plan.ts'
 
@@ -47,6 +47,7 @@ async function deleteIfGone(pass: Pass, clerkId: string): Promise<void> {
   if (!isSettled(row, pass.clock)) {
     tally.counts.pending = 1
     noteClockMissing(pass)
+    await noteAges(pass, [row])
     return
   }
   if (pass.options.policy === 'upsert-only') return keepByPolicy(pass, [clerkId])

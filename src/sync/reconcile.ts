@@ -2,6 +2,7 @@
 import type { ClerkClient } from '../clerk/api.ts'
 import { readClock } from '../db/clock.ts'
 import { type Database, PostgresRefusal, transaction } from '../db/database.ts'
+import { forgetFirstSeen } from '../db/first-seen.ts'
 import { endHold, readHold } from '../db/hold.ts'
 import { finishRun, forgetOldRuns, type Lease, leaseLost, type Tick } from '../db/ledger.ts'
 import { readShape, type Shape } from '../db/shape.ts'
@@ -286,6 +287,7 @@ async function record(
           if (run.endedHold !== undefined) await endHold(tx, run.endedHold)
           await forgetOldRuns(tx)
           await forgetOldTombstones(tx)
+          await forgetFirstSeen(tx)
         }
         return true
       },

@@ -799,20 +799,33 @@ describe('rows to look for', () => {
     expect(await readUndatedIds(database.db, shape)).toEqual(['user_undated'])
   })
 
-  test('are known to be a day old once they are, or where nobody noted when they came', async () => {
+  test('are known to be a day old once they are, and where their own time tells no age, once they were met a day ago', async () => {
     await testDatabase.sql`alter table users alter created_at drop not null`
     await testDatabase.sql`insert into users (clerk_id, name, image_url, created_at) values
       ('user_new', '', '', now() - interval '23 hours 59 minutes'), ('user_old', '', '', now() - interval '24 hours 1 second'),
-      ('user_null', '', '', null)`
-    const ids = ['user_new', 'user_old', 'user_null']
+      ('user_null', '', '', null), ('user_infinity', '', '', 'infinity'), ('user_minusInfinity', '', '', '-infinity'),
+      ('user_ahead', '', '', now() + interval '1 hour'), ('user_met', '', '', null), ('user_metToday', '', '', null),
+      ('user_metAhead', '', '', now() + interval '1 hour'), ('user_newAndMet', '', '', now() - interval '1 hour')`
+    await testDatabase.sql`insert into clerk_sync.first_seen values
+      ('user_met', now() - interval '24 hours 1 second'), ('user_metToday', now() - interval '23 hours 59 minutes'),
+      ('user_metAhead', now() - interval '25 hours'), ('user_newAndMet', now() - interval '25 hours')`
+    const ids = (await testDatabase.sql`select clerk_id from users`).map((row) => row.clerk_id)
     const rows = await readRows(database.db, ids, await readShape(database.db))
     await testDatabase.sql`delete from users`
+    await testDatabase.sql`delete from clerk_sync.first_seen`
     await testDatabase.sql`alter table users alter created_at set not null`
-    expect(new Map(rows.map((row) => [row.clerkId, row.isDayOld]))).toEqual(
-      new Map([
+    expect(Object.fromEntries(rows.map((row) => [row.clerkId, row.isDayOld]))).toEqual(
+      Object.fromEntries([
         ['user_new', false],
         ['user_old', true],
-        ['user_null', true],
+        ['user_null', false],
+        ['user_infinity', false],
+        ['user_minusInfinity', false],
+        ['user_ahead', false],
+        ['user_met', true],
+        ['user_metToday', false],
+        ['user_metAhead', true],
+        ['user_newAndMet', false],
       ]),
     )
   })

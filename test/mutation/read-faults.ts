@@ -6,9 +6,6 @@ const looks = faultsIn(
   'db/users.ts',
   ['test/db/users.test.ts'],
   [
-    ['a row is a day old after two', "interval '1 day', true", "interval '2 days', true"],
-    ['a row is a day old at once', "interval '1 day', true", "interval '0 days', true"],
-    ['a row without a creation time is never a day old', "'1 day', true)", "'1 day', false)"],
     ['a span holds the time it begins after', 'u.clerk_created_at > ${', 'u.clerk_created_at >= ${'],
     ['a span lacks the time it goes up to', 'u.clerk_created_at <= ${', 'u.clerk_created_at < ${'],
     ['a span holds rows without a creation time', 'sql`u.clerk_created_at is not null`', 'sql`true`'],
@@ -20,6 +17,42 @@ const looks = faultsIn(
     ['a row that was seen is absent', 'and u.clerk_id <> all(', 'or u.clerk_id = any('],
     ['an undated row that is not ours is absent', 'where ${undated} and ${isOurs}', 'where ${undated}'],
     ['a dated row is undated', '? sql`u.clerk_created_at is null`', '? sql`true`'],
+  ],
+)
+
+const ages = faultsIn(
+  'db/first-seen.ts',
+  ['test/db/users.test.ts', 'test/sync/odd-rows.test.ts'],
+  [
+    ['a row is a day old after two', "interval '1 day', false", "interval '2 days', false"],
+    ['a row is a day old at once', "interval '1 day', false", "interval '0 days', false"],
+    ['a row of unknown age is a day old', "'1 day', false)", "'1 day', true)"],
+    ['a creation time of minus infinity tells an age', 'isfinite(u.created_at) and ', ''],
+    ['a creation time to come tells an age', ' and u.created_at <= now()', ''],
+    [
+      'the first meeting counts before the creation time',
+      'then u.created_at else ${met} end',
+      'then coalesce(${met}, u.created_at) else ${met} end',
+    ],
+    ['no row is ever met', 'if (isDryRun || rows.length === 0)', 'if (true)'],
+    ['a dry run notes that it met a row', 'if (isDryRun || rows.length === 0)', 'if (rows.length === 0)'],
+    ['rows with a creation time are met', ' and ${ageless} order', ' order'],
+    ['a row is met anew each time', 'where first_seen.first_seen_at > excluded.first_seen_at', 'where true'],
+    [
+      'a first meeting in the future stays',
+      'where first_seen.first_seen_at > excluded.first_seen_at',
+      'where false',
+    ],
+    [
+      'a row with a version stays met',
+      'u.clerk_id = f.clerk_id and u.clerk_updated_at is null)',
+      'u.clerk_id = f.clerk_id)',
+    ],
+    [
+      'every meeting is forgotten',
+      'where not exists (select from users',
+      'where true or not exists (select from users',
+    ],
   ],
 )
 
@@ -80,4 +113,4 @@ const times = faultsIn(
   ],
 )
 
-export const readFaults = [...looks, ...counts, ...tombstones, ...times]
+export const readFaults = [...looks, ...ages, ...counts, ...tombstones, ...times]

@@ -43,9 +43,9 @@ const clerkNow = (seconds: number) => `now() + interval '${seconds} seconds'`
 
 const odd: [says: string, assignments: string][] = [
   ['an adopted row that is two days old', `${noTimes}, created_at = now() - interval '2 days'`],
-  ['an adopted row of unknown age', `${noTimes}, created_at = null`],
-  ['an adopted row with other values', `${noTimes}, ${wrongName}, created_at = null`],
-  ['a row without a version, but with a creation time', `clerk_updated_at = null, created_at = null`],
+  ['an adopted row that is years old', `${noTimes}, created_at = '2020-01-01'`],
+  ['an adopted row with other values', `${noTimes}, ${wrongName}, created_at = '2020-01-01'`],
+  ['a row without a version, but with a creation time', `clerk_updated_at = null, created_at = '2020-01-01'`],
   ['a row with a version, but without a creation time', 'clerk_created_at = null'],
   ['a version a millisecond ahead of Clerk’s', `clerk_updated_at = clerk_updated_at + interval '1 ms'`],
   ['the same with other values', `clerk_updated_at = clerk_updated_at + interval '1 ms', ${wrongName}`],
@@ -110,7 +110,7 @@ test('rows of every odd kind are equal again after one run, gone where the user 
 
 describe('a row alone', () => {
   test.each([
-    ['adopted', `${noTimes}, created_at = null`],
+    ['adopted', `${noTimes}, created_at = '2020-01-01'`],
     ['with a version of infinity and other values', `clerk_updated_at = 'infinity', ${wrongName}`],
     ['with a creation time of infinity', `clerk_created_at = 'infinity'`],
     ['with a creation time years too early', `clerk_created_at = '1970-01-01'`],
@@ -165,8 +165,84 @@ describe('pending first, equal once the grace is over', () => {
   })
 })
 
+describe('a row without a version whose creation time says nothing about its age', () => {
+  const firstSeen = () =>
+    world.database.sql<{ clerk_id: string }[]>`select clerk_id from clerk_sync.first_seen`
+  const passDay = () =>
+    world.database
+      .sql`update clerk_sync.first_seen set first_seen_at = first_seen_at - interval '24 hours 1 second'`
+  const expectPending = async () => {
+    const { report } = await sync()
+    expect(report).toMatchObject({ status: 'succeeded', counts: { deleted: 0, pending: 1 } })
+    expect(report.notes).toContainEqual(expect.stringContaining('until a day after they were first met'))
+  }
+
+  test.each([
+    ['null', 'null'],
+    ['infinite', `'infinity'`],
+    ['minus infinity', `'-infinity'`],
+    ['yet to come', `now() + interval '1 minute'`],
+    ['centuries ahead', `'2525-01-01'`],
+  ])('%s: the row of a user who is gone goes a day after it was first met', async (_says, createdAt) => {
+    const { live, gone } = await bend(`${noTimes}, created_at = ${createdAt}`)
+    await expectPending()
+    expect((await world.rows()).has(gone)).toBe(true)
+    expect((await world.rows()).get(live)).toEqual(world.wanted().get(live))
+    expect(await firstSeen()).toEqual([{ clerk_id: gone }])
+    await world.database
+      .sql`update clerk_sync.first_seen set first_seen_at = first_seen_at - interval '23 hours'`
+    await expectPending()
+    await passDay()
+    expect((await sync()).report).toMatchObject({ status: 'succeeded', counts: { deleted: 1, pending: 0 } })
+    expect(await firstSeen()).toEqual([])
+    await expectQuiet()
+  })
+
+  test('a full pass is due a day later', async () => {
+    await bend(`${noTimes}, created_at = null`)
+    await sync()
+    const [state] = await world.database.sql`
+      select full_pass_due_at - now() between interval '23 hours' and interval '1 day' as due from clerk_sync.state`
+    expect(state).toEqual({ due: true })
+  })
+
+  test('a dry run counts it as pending and writes nothing', async () => {
+    await bend(`${noTimes}, created_at = null`)
+    const { report } = await world.sync({ dryRun: true })
+    expect(report.counts).toMatchObject({ deleted: 0, pending: 1 })
+    expect(report.notes).toContainEqual(expect.stringContaining('until a day after they were first met'))
+    expect(await firstSeen()).toEqual([])
+  })
+
+  test('a single user goes by the same rule', async () => {
+    const { gone } = await bend(`${noTimes}, created_at = null`)
+    const one = { pass: 'user', userId: gone } as const
+    expect((await world.sync(one)).report.counts).toMatchObject({ deleted: 0, pending: 1 })
+    expect(await firstSeen()).toEqual([{ clerk_id: gone }])
+    await passDay()
+    expect((await world.sync(one)).report.counts).toMatchObject({ deleted: 1, pending: 0 })
+  })
+
+  test('is forgotten once it has a version, or is gone', async () => {
+    const { gone } = await bend(`${noTimes}, created_at = null`)
+    await sync()
+    const [other] = [userAt(3)]
+    await world.database.sql`insert into clerk_sync.first_seen (clerk_id) values (${other}), ('user_nobody')`
+    await sync()
+    expect(await firstSeen()).toEqual([{ clerk_id: gone }])
+  })
+
+  test('a first meeting in the future, of a clock that was ahead, begins anew', async () => {
+    const { gone } = await bend(`${noTimes}, created_at = null`)
+    await world.database.sql`insert into clerk_sync.first_seen values (${gone}, now() + interval '1 year')`
+    await expectPending()
+    const [met] = await world.database.sql`select first_seen_at <= now() as past from clerk_sync.first_seen`
+    expect(met).toEqual({ past: true })
+  })
+})
+
 test('no row goes, however old, while Clerk’s answers carry no date', async () => {
-  const { gone } = await bend(`${noTimes}, created_at = null`)
+  const { gone } = await bend(`${noTimes}, created_at = '2020-01-01'`)
   world.sandbox.users.delete(userAt(3))
   world.sandbox.dateHeader = false
   const { report } = await sync()
