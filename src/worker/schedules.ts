@@ -1,11 +1,12 @@
 // The two schedules and the turns they take. A full pass that is due always gets its turn: it waits for the lease, and
 // no incremental pass of this worker starts meanwhile. A tick that another worker has run is not run again.
 import { setTimeout as delay } from 'node:timers/promises'
-import { createTask, type ScheduledTask, type TaskContext } from 'node-cron'
 import type { Tick } from '../db/ledger.ts'
 import { SyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { RunOutcome } from '../sync/reconcile.ts'
+import { type Cron, createCron } from './cron.ts'
+import { type Clocks, startTicking } from './ticking.ts'
 
 type Kind = 'full' | 'incremental'
 
@@ -36,6 +37,8 @@ export interface ScheduleParts {
   readonly log: Log
   readonly signal: AbortSignal
   readonly waits?: Waits | undefined
+  /** This machine's clocks if absent. */
+  readonly clocks?: Clocks | undefined
 }
 
 /** How long a full pass that is due waits for the lease, and how often it looks. */
@@ -46,8 +49,6 @@ export interface Waits {
 }
 
 const defaultWaits: Waits = { leaseWaitMs: 5 * 60_000, leasePollMs: 2000 }
-/** So many ticks ahead show the shortest time between two: a working day of hours, a week of days. */
-const ticksAhead = 12
 
 /** Throws `configuration` with the name of the schedule that node-cron cannot keep. */
 export function checkSchedule(schedule: Schedule): void {
@@ -57,9 +58,7 @@ export function checkSchedule(schedule: Schedule): void {
   ] as const) {
     if (expression === undefined) continue
     try {
-      const task = createTask(expression, () => {}, { timezone: schedule.timezone })
-      task.getNextRuns(1)
-      task.destroy()
+      createCron(expression, schedule.timezone)
     } catch (error) {
       throw new SyncError('configuration', `${variable} is not a schedule that ever comes due`, {
         hint: 'Write five fields (`0 * * * *` is every full hour), or six with seconds first, or `off`.',
@@ -136,70 +135,56 @@ export function startSchedules(parts: ScheduleParts): { stop(): Promise<void> } 
     return tracked
   }
 
-  const { full, incremental, timezone } = parts.schedule
-  const taskOf = (pass: Kind, expression: string, run: (context: TaskContext) => unknown): ScheduledTask =>
-    createTask(expression, run, {
-      name: `${pass} pass`,
-      timezone,
-      noOverlap: true,
-      // A tick that a busy or sleeping machine meets late is still due, until the next one is.
-      missedExecutionTolerance: Number.MAX_SAFE_INTEGER,
-      suppressMissedWarning: true,
-      logger: loggerOf(log, pass),
-    })
+  /** Runs a tick, unless the one before is still under way: what fell due meanwhile is not made up for. */
+  const underWay = new Set<Kind>()
+  const take = (pass: Kind, run: () => Promise<void>) => {
+    if (underWay.has(pass)) {
+      log.debug({ pass }, 'a tick passed while the pass before it was still under way')
+      return
+    }
+    underWay.add(pass)
+    void track(run()).finally(() => underWay.delete(pass))
+  }
 
-  let fullTask: ScheduledTask | undefined
-  let incrementalTask: ScheduledTask | undefined
-  if (full !== undefined) {
-    fullTask = taskOf('full', full, () => {
-      const tick = { passes: ['full'], seconds: fullInterval / 2 }
-      return track(runFull({ pass: 'full', trigger: 'schedule', tick }, () => isDue(tick)))
-    })
-    const fullInterval = shortestInterval(fullTask)
-    const start = {
-      pass: 'full',
-      trigger: 'start',
-      tick: { passes: ['full'], seconds: fullInterval },
-    } as const
+  const { full, incremental, timezone } = parts.schedule
+  const crons = new Map<Kind, Cron>()
+  if (full !== undefined) crons.set('full', createCron(full, timezone))
+  if (incremental !== undefined) crons.set('incremental', createCron(incremental, timezone))
+  // Half of the shortest interval is how far back a run counts as this very tick's, so that neither a clock some seconds
+  // off nor the tick before is taken for it, however uneven the schedule.
+  const tickOf = (pass: Kind, passes: Kind[]): Tick => ({
+    passes,
+    seconds: (crons.get(pass)?.shortestIntervalSeconds ?? 0) / 2,
+  })
+  const stopTicking = startTicking(crons, {
+    timezone,
+    log,
+    clocks: parts.clocks,
+    onDue(due) {
+      if (due.has('full')) {
+        const tick = tickOf('full', ['full'])
+        take('full', () => runFull({ pass: 'full', trigger: 'schedule', tick }, () => isDue(tick)))
+        // Where both fall due together, the full pass does what the other one would.
+      } else take('incremental', () => runIncremental(tickOf('incremental', ['full', 'incremental'])))
+    },
+  })
+
+  const fullCron = crons.get('full')
+  if (fullCron !== undefined) {
+    const seconds = fullCron.shortestIntervalSeconds
+    const start = { pass: 'full', trigger: 'start', tick: { passes: ['full'], seconds } } as const
     track(
       runFull(start, async () => {
         const age = await parts.lastFullPassAge()
-        return age === undefined || age > fullInterval
+        return age === undefined || age > seconds
       }),
     )
   }
-  if (incremental !== undefined) {
-    incrementalTask = taskOf('incremental', incremental, (context) => {
-      // Where both fall due together, the full pass does what this one would.
-      if (fullTask?.match(context.date) === true) return
-      return track(runIncremental({ passes: ['full', 'incremental'], seconds: incrementalInterval / 2 }))
-    })
-    const incrementalInterval = shortestInterval(incrementalTask)
-  }
-  fullTask?.start()
-  incrementalTask?.start()
 
   return {
     async stop() {
-      await fullTask?.destroy()
-      await incrementalTask?.destroy()
+      stopTicking()
       await Promise.all(pending)
     },
   }
-}
-
-/**
- * The shortest time between two of the next ticks, in seconds. Half of it is how far back a run counts as this very
- * tick's, so that neither a clock some seconds off nor the tick before is taken for it, however uneven the schedule.
- */
-function shortestInterval(task: ScheduledTask): number {
-  const ticks = task.getNextRuns(ticksAhead).map((date) => date.getTime())
-  const gaps = ticks.slice(1).map((tick, index) => tick - (ticks[index] ?? tick))
-  return Math.min(...gaps) / 1000
-}
-
-/** node-cron's own words, which else go to the console past the log. Its errors never come here: a tick catches all. */
-function loggerOf(log: Log, pass: Kind) {
-  const note = () => log.debug({ pass }, 'a tick passed while the pass before it was still under way')
-  return { info: note, warn: note, debug: note, error: note }
 }

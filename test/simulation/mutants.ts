@@ -146,12 +146,6 @@ export const mutants: readonly Mutant[] = [
     ],
   },
   {
-    name: 'a page as long as asked for is short',
-    edits: [
-      ['sync/walk.ts', 'Math.min(thread.longest, Math.max(page.limit, shortestPage))', 'thread.longest'],
-    ],
-  },
-  {
     name: 'any page goes on',
     edits: [['sync/walk.ts', 'if (!holdsThread(page, ask)) return undefined', '']],
   },
