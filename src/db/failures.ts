@@ -29,13 +29,25 @@ export class PostgresRefusal extends Error {
   readonly code: string
   /** The constraint, else the column, else the SQLSTATE: what the refusals are counted by. */
   readonly constraint: string
+  /** What else Postgres named, for the sentence that a person reads. */
+  readonly named: Named
 
-  constructor(kind: RefusalKind, code: string, constraint: string) {
+  constructor(kind: RefusalKind, code: string, constraint: string, named: Named = {}) {
     super(refusalMessages[kind])
     this.kind = kind
     this.code = code
     this.constraint = constraint
+    this.named = named
   }
+}
+
+/** Names of the schema in an error about a row; each absent where Postgres did not give it. */
+export interface Named {
+  readonly table?: string
+  /** The column, or the columns of the key, as in `org, email`. */
+  readonly columns?: string
+  /** The most characters that the column takes. */
+  readonly lengthMax?: number
 }
 
 /** SQLSTATEs of another transaction in the way: lock timeout, deadlock, serialization. */
@@ -216,7 +228,12 @@ export function databaseError(error: unknown): unknown {
   if (!isFatal && lockCodes.has(code)) return new PostgresRefusal('lock', code, code)
   if (!isFatal && code === timeoutCode) return new PostgresRefusal('timeout', code, code)
   if (!isFatal && rowCodes.test(code)) {
-    return new PostgresRefusal('row', code, facts.constraint_name ?? facts.column_name ?? code)
+    return new PostgresRefusal(
+      'row',
+      code,
+      facts.constraint_name ?? facts.column_name ?? code,
+      namedIn(cause),
+    )
   }
   const said: Said = { code, message, isFatal, isPostgres: facts.routine !== undefined }
   if (code === '25P04') return overTime(facts)
@@ -246,6 +263,25 @@ function factsOf(cause: unknown, code: string): Record<string, string> {
     if (value !== undefined) facts[key] = value
   }
   return facts
+}
+
+/**
+ * The table and the columns that an error about a row names. For some errors only a sentence names them. It is read only
+ * where Postgres itself wrote it, since a trigger may write anything there, and only up to the first value.
+ */
+function namedIn(cause: unknown): Named {
+  const { table_name, column_name, routine, detail, message } = cause as Record<string, unknown>
+  const table = asIdentifier(table_name)
+  const isUnique = routine === '_bt_check_unique' || routine === 'check_exclusion_or_unique_constraint'
+  const key = isUnique ? /\(([\w$ ,]{1,128})\)=\(/.exec(String(detail))?.[1] : undefined
+  const columns = asIdentifier(column_name) ?? key
+  const isLength = routine === 'varchar' || routine === 'bpchar'
+  const length = isLength ? /\((\d{1,8})\)/.exec(String(message))?.[1] : undefined
+  return {
+    ...(table === undefined ? {} : { table }),
+    ...(columns === undefined ? {} : { columns }),
+    ...(length === undefined ? {} : { lengthMax: Number(length) }),
+  }
 }
 
 /** What nobody has foreseen is told in Postgres's own words, as far as they can hold no value. */

@@ -10,27 +10,47 @@ export interface Shape {
   readonly userColumns: ReadonlySet<string> | undefined
   /** Columns of the app that an insert must give, and we cannot. */
   readonly unfillableColumns: readonly string[]
+  /** What the synced columns that are there take, by name. */
+  readonly syncedColumns: ReadonlyMap<string, ColumnLimits>
   /** The tables in the schema `clerk_sync`. */
   readonly ownTables: ReadonlySet<string>
   /** Their columns, as `table.column`: a dry run may meet the tables of an older version. */
   readonly ownColumns: ReadonlySet<string>
 }
 
+/** What a value of a column must be like. */
+export interface ColumnLimits {
+  /** True if null is refused. */
+  readonly isRequired: boolean
+  /** The most characters of a `varchar(n)` or `char(n)`; null without a bound. */
+  readonly lengthMax: number | null
+}
+
 /** The columns of `users` that a table must have to be adopted: what a webhook tutorial leaves behind. */
 const adoptableColumns = [users.clerkId.name, users.name.name, users.imageUrl.name]
 
+const syncedNames = new Set<string>(syncedKeys.map((key) => users[key].name))
+
 const writtenColumns = new Set([
   users.clerkId.name,
-  ...syncedKeys.map((key) => users[key].name),
+  ...syncedNames,
   users.clerkCreatedAt.name,
   users.clerkUpdatedAt.name,
 ])
 
 /** Looks at the catalogue. Throws `configuration` if `users` is a table that cannot be adopted. */
 export async function readShape(executor: Executor): Promise<Shape> {
-  const columns = await query<{ name: string; must_be_given: boolean }>(
+  const columns = await query<{
+    name: string
+    must_be_given: boolean
+    is_required: boolean
+    length_max: number | null
+  }>(
     executor,
-    sql`select a.attname as name,
+    sql`select a.attname as name, a.attnotnull as is_required,
+          -- four bytes of its own come on top
+          case when a.atttypid in ('varchar'::regtype, 'bpchar'::regtype) and a.atttypmod > 4
+            then a.atttypmod - 4 end as length_max,
           a.attnotnull and not a.atthasdef and a.attidentity = '' and a.attgenerated = '' as must_be_given
         from pg_attribute a
         where a.attrelid = to_regclass('users') and a.attnum > 0 and not a.attisdropped`,
@@ -53,6 +73,14 @@ export async function readShape(executor: Executor): Promise<Shape> {
     unfillableColumns: columns
       .filter((column) => column.must_be_given && !writtenColumns.has(column.name))
       .map((column) => column.name),
+    syncedColumns: new Map(
+      columns
+        .filter((column) => syncedNames.has(column.name))
+        .map(({ name, is_required, length_max }) => [
+          name,
+          { isRequired: is_required, lengthMax: length_max },
+        ]),
+    ),
     ownTables: new Set(ownColumns.map((column) => column.table)),
     ownColumns: new Set(ownColumns.map((column) => `${column.table}.${column.name}`)),
   }

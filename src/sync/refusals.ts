@@ -1,8 +1,10 @@
 // What becomes of a user whose write or deletion Postgres refuses: it is rejected by name, in words that say what to
 // look for. The rule: what is refused for one user ends no run; what is refused for very many is about the table, and does.
 import type { PostgresRefusal } from '../db/database.ts'
+import type { Shape } from '../db/shape.ts'
 import { SyncError } from '../errors.ts'
 import type { Pass } from './pass.ts'
+import { deletionRefusalText, writeRefusalText } from './refusal-text.ts'
 
 /** One constraint that refuses more users than this is about the app's schema, not about a user. */
 const refusalsPerConstraint = 100
@@ -16,7 +18,7 @@ const privilege = 'a missing privilege'
 /** Rejects a user whose row Postgres does not write. Throws once so many are refused for one reason. */
 export function rejectWrite(pass: Pass, clerkId: string, refusal: PostgresRefusal): void {
   const reasons: Record<PostgresRefusal['kind'], string> = {
-    row: `refused by ${refusal.constraint} (${refusal.code})`,
+    row: writeRefusalText(withColumn(refusal, pass.shape)),
     privilege: `the database role lacks a privilege to write it (${refusal.code})`,
     lock: `another transaction holds the row (${refusal.code})`,
     fence: `another transaction holds the row (${refusal.code})`,
@@ -26,11 +28,25 @@ export function rejectWrite(pass: Pass, clerkId: string, refusal: PostgresRefusa
   countRefusal(pass, clerkId, refusal)
 }
 
+/** Of a value that is too long Postgres names no column: it is known if only one is of that length. */
+function withColumn(
+  refusal: PostgresRefusal,
+  shape: Shape,
+): Pick<PostgresRefusal, 'code' | 'constraint' | 'named'> {
+  const { code, constraint, named } = refusal
+  if (named.lengthMax === undefined) return refusal
+  const columns = [...shape.syncedColumns].filter(([, { lengthMax }]) => lengthMax === named.lengthMax)
+  const [[name] = []] = columns
+  return name === undefined || columns.length > 1
+    ? refusal
+    : { code, constraint, named: { ...named, columns: name } }
+}
+
 /** Rejects a user whose row Postgres does not delete. Throws once so many are refused for one reason. */
 export function rejectDeletion(pass: Pass, clerkId: string, refusal: PostgresRefusal): void {
   const seconds = pass.database.deleteMsMax / 1000
   const reasons: Record<PostgresRefusal['kind'], string> = {
-    row: `deletion refused by ${refusal.constraint} (${refusal.code})`,
+    row: deletionRefusalText(refusal),
     privilege: `the database role lacks a privilege to delete it (${refusal.code})`,
     lock: `another transaction holds the row (${refusal.code})`,
     fence: `another transaction holds the row (${refusal.code})`,

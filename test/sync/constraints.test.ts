@@ -63,7 +63,7 @@ describe('a unique email', () => {
     setEmail(updated, 'free@example.com')
     const outcome = await world.sync()
     await run(`delete from users where email = 'taken@example.com'`)
-    await expectRejected(outcome, [idAt(3)], /^refused by one_address \(23505\)$/)
+    await expectRejected(outcome, [idAt(3)], /^email is taken by another row \(23505, one_address\)$/)
     expect(outcome.report.counts).toMatchObject({ created: 1, updated: 1 })
     expect(await emailOf(created)).toBe(world.wanted().get(created)?.email)
     // What was in the way is gone: the next run finds nothing to reject.
@@ -126,7 +126,11 @@ describe('a unique email', () => {
     setEmail(a, `${b.toLowerCase()}@example.com`)
     setEmail(b, `${a.toLowerCase()}@example.com`)
     for (let times = 0; times < 2; times++) {
-      await expectRejected(await world.sync(), [a, b], /^refused by one_address \(23505\)$/)
+      await expectRejected(
+        await world.sync(),
+        [a, b],
+        /^email is taken by another row \(23505, one_address\)$/,
+      )
       const rows = await world.rows()
       expect([rows.get(a), rows.get(b)]).toEqual([before.get(a), before.get(b)])
     }
@@ -197,7 +201,10 @@ describe('a foreign key', () => {
     await run('delete from orders')
     expect(outcome.report.counts).toMatchObject({ deleted: 4, withheld: 0 })
     expect(outcome.rejections).toEqual([
-      { clerkId: idAt(2), reason: 'deletion refused by orders_buyer_fkey (23503)' },
+      {
+        clerkId: idAt(2),
+        reason: 'the row cannot be deleted: rows of orders still refer to it (23503, orders_buyer_fkey)',
+      },
     ])
     expect(exitCodeOf(outcome, noFlags)).toBe(4)
     const [left] = await world.database.sql`select count(*)::int from clerk_sync.tombstones`
@@ -209,7 +216,11 @@ describe('a foreign key', () => {
 
 describe('one user by name', () => {
   test.each([
-    ['a foreign key refuses the deletion', '', /^deletion refused by orders_buyer_fkey/],
+    [
+      'a foreign key refuses the deletion',
+      '',
+      /^the row cannot be deleted: rows of orders still refer to it/,
+    ],
     [
       'a trigger keeps the row',
       `create function keep() returns trigger language plpgsql as $$ begin return null; end $$;
@@ -247,7 +258,7 @@ describe('a column that must be given and has no default', () => {
     const created = [world.sandbox.users.create().id, world.sandbox.users.create().id]
     world.sandbox.users.update(idAt(2), { first_name: 'Changed' })
     const outcome = await world.sync()
-    await expectRejected(outcome, created, /^refused by plan \(23502\)$/)
+    await expectRejected(outcome, created, /^plan must be given and has no default \(23502, plan\)$/)
     expect(outcome.report.counts).toMatchObject({ created: 0, updated: 1 })
     expect(outcome.report.notes.join()).toContain('users.plan must be given and has no default')
     const lines = outcome.log.split('\n')
@@ -292,6 +303,58 @@ describe('a column that must be given and has no default', () => {
   })
 })
 
+describe('the reason of a rejected user', () => {
+  const withoutAddress = () => world.sandbox.users.create({ email_address: [], first_name: 'Ada' })
+  const named = (first_name: string) => () => world.sandbox.users.create({ first_name, last_name: 'x' })
+
+  test.each([
+    [
+      'a missing address',
+      'update users set email = clerk_id where email is null; alter table users alter email set not null',
+      withoutAddress,
+      'email must not be empty, and this user has none (23502, email)',
+    ],
+    [
+      'a name too long for its column',
+      'alter table users alter name type varchar(60)',
+      named('a'.repeat(70)),
+      'name is too long for varchar(60) (22001)',
+    ],
+    [
+      'a length that two columns have',
+      'alter table users alter name type varchar(200), alter email type varchar(200)',
+      named('a'.repeat(210)),
+      'a value is too long for varchar(200) (22001)',
+    ],
+    [
+      "a key of a trigger's own table",
+      `create table people (name text primary key);
+       insert into people select 'Twin x';
+       create function copy() returns trigger language plpgsql as $$
+         begin insert into people values (new.name); return new; end $$;
+       create trigger copy before insert on users for each row execute function copy()`,
+      named('Twin'),
+      'name of the table people is taken by another row (23505, people_pkey)',
+    ],
+    [
+      'a sentence that a trigger has put into the detail',
+      `create function tell() returns trigger language plpgsql as $$ begin
+         raise unique_violation using detail = 'Key (Zaphod Beeblebrox)=(x)', constraint = 'one_name'; end $$;
+       create trigger tell before insert on users for each row execute function tell()`,
+      named('Zaphod'),
+      'one_name is taken by another row (23505, one_name)',
+    ],
+  ])(
+    'for %s is a sentence, with the code and the constraint at its end',
+    async (_what, ddl, make, reason) => {
+      await run(ddl)
+      const { id } = make()
+      const { rejections } = await world.sync()
+      expect(rejections).toContainEqual({ clerkId: id, reason })
+    },
+  )
+})
+
 describe('a check constraint', () => {
   test('that refuses a user puts no address and no name into log, report or ledger', async () => {
     await run(`alter table users add constraint no_plus check (email !~ '[+]')`)
@@ -301,7 +364,11 @@ describe('a check constraint', () => {
     })
     setEmail(idAt(2), 'marvin+secret@example.com')
     const outcome = await world.sync()
-    await expectRejected(outcome, [user.id, idAt(2)], /^refused by no_plus \(23514\)$/)
+    await expectRejected(
+      outcome,
+      [user.id, idAt(2)],
+      /^the check no_plus does not take its values \(23514, no_plus\)$/,
+    )
     const ledger = await world.database.sql`select to_jsonb(r)::text as run from clerk_sync.runs r`
     const said = [
       outcome.log,
@@ -331,7 +398,11 @@ describe('a trigger', () => {
     world.sandbox.users.update(idAt(3), { first_name: 'Trent', last_name: 'X' })
     const created = world.sandbox.users.create()
     const outcome = await world.sync()
-    await expectRejected(outcome, [idAt(2)], new RegExp(`^refused by ${code} \\(${code}\\)$`))
+    await expectRejected(
+      outcome,
+      [idAt(2)],
+      new RegExp(`^a trigger or function of the app does not take it \\(${code}\\)$`),
+    )
     expect(outcome.report.counts).toMatchObject({ updated: 1, created: 1 })
     expect((await world.rows()).has(created.id)).toBe(true)
   })
@@ -341,7 +412,12 @@ describe('a trigger', () => {
     for (const index of [1, 2, 3]) world.sandbox.users.delete(idAt(index))
     const outcome = await world.sync()
     expect(outcome.report.counts).toMatchObject({ deleted: 2 })
-    expect(outcome.rejections).toEqual([{ clerkId: idAt(2), reason: 'deletion refused by P0001 (P0001)' }])
+    expect(outcome.rejections).toEqual([
+      {
+        clerkId: idAt(2),
+        reason: 'the row cannot be deleted: a trigger or function of the app does not take it (P0001)',
+      },
+    ])
   })
 
   test('that keeps a row from being deleted is not silent: rejected by name, no tombstone, in every run', async () => {
