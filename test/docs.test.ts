@@ -5,6 +5,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { parseAllDocuments } from 'yaml'
 import { variables } from '../src/config.ts'
 import { openDatabase } from '../src/db/database.ts'
 import { readRuns } from '../src/db/ledger.ts'
@@ -257,6 +258,57 @@ async function columnsOf(sql: World['database']['sql']) {
     from pg_attribute a left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
     where a.attrelid = 'users'::regclass and a.attnum > 0 and not a.attisdropped order by a.attnum`
 }
+
+describe('the manifest for Kubernetes', () => {
+  const [secret, cronJob] = parseAllDocuments(block('yaml')).map((document) => document.toJS())
+  const job = cronJob.spec.jobTemplate.spec
+  const pod = job.template.spec
+  const [container] = pod.containers
+
+  it('runs the image that is built and pushed, of the version that package.json has', () => {
+    const [build = '', push = ''] = block('sh', 'docker build').trim().split('\n')
+    expect(container.image).toMatch(new RegExp(`^[\\w.]+/clerk-sync:${manifest.version}$`))
+    expect(build).toBe(`docker build -t ${container.image} .`)
+    expect(push).toBe(`docker push ${container.image}`)
+  })
+
+  it('passes the Pod Security Standard `restricted`', () => {
+    expect(pod.securityContext).toMatchObject({
+      runAsNonRoot: true,
+      seccompProfile: { type: 'RuntimeDefault' },
+    })
+    expect(container.securityContext).toEqual({
+      allowPrivilegeEscalation: false,
+      readOnlyRootFilesystem: true,
+      capabilities: { drop: ['ALL'] },
+    })
+    const { runAsUser, runAsGroup } = pod.securityContext
+    expect(read('Dockerfile')).toContain(`USER ${runAsUser}:${runAsGroup}\n`)
+    for (const open of ['hostNetwork', 'hostPID', 'hostIPC', 'volumes']) expect(pod).not.toHaveProperty(open)
+  })
+
+  it('has limits, a deadline, and a failure policy that the API accepts', () => {
+    expect(container.resources).toEqual({
+      requests: { cpu: expect.any(String), memory: expect.any(String) },
+      limits: { memory: expect.any(String) },
+    })
+    expect(job.activeDeadlineSeconds).toBeGreaterThan(0)
+    // The policy wants it.
+    expect(pod.restartPolicy).toBe('Never')
+    const [byCode, byCondition] = job.podFailurePolicy.rules
+    expect(byCondition.onPodConditions).toEqual([{ type: 'DisruptionTarget', status: 'True' }])
+    const { failed, tryAgainLater } = exitCodes
+    const { values } = byCode.onExitCodes
+    expect(Object.values(exitCodes)).toEqual(expect.arrayContaining(values))
+    for (const again of [0, failed, tryAgainLater]) expect(values).not.toContain(again)
+  })
+
+  it('takes its settings from the Secret that is shown, all of them variables that there are', () => {
+    expect(container.envFrom).toEqual([{ secretRef: { name: secret.metadata.name } }])
+    const names = variables.map(({ name }) => name)
+    expect(names).toEqual(expect.arrayContaining(Object.keys(secret.stringData)))
+  })
+})
 
 describe('the other documents', () => {
   it('tell of the version that package.json has', () => {
