@@ -20,16 +20,18 @@ const privateFields = [
 /**
  * A logger that writes JSON lines, or readable ones if `pretty` and pino-pretty is installed. Each line is written
  * before the call returns, so that a quick exit loses none. Where that fails the line is dropped; stderr and the first
- * line that gets through say so.
+ * line that gets through say so. `around` is handed each write, and carries it out.
  */
 export function createLog({
   level,
   destination,
   pretty,
+  around = (write) => write(),
 }: {
   level: string
   destination: 'stdout' | 'stderr'
   pretty: boolean
+  around?: (write: () => void) => void
 }): Log {
   const format = pretty ? prettyFormat(destination) : undefined
   const stream = openLogStream(destination === 'stdout' ? 1 : 2, {
@@ -41,7 +43,8 @@ export function createLog({
       log.warn({ lost }, 'log lines could not be written')
     },
   })
-  const log = logTo(format === undefined ? stream : { write: (line) => stream.write(format(line)) }, level)
+  const text = (line: string) => (format === undefined ? line : format(line))
+  const log = logTo({ write: (line) => around(() => void stream.write(text(line))) }, level)
   return log
 }
 

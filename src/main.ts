@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { InvalidArgumentError, Option } from 'commander'
 import { isClerkUserId } from './clerk/user.ts'
 import { createProgram, refuseSwallowedFlags } from './cli/command-line.ts'
-import { createOutput, sayEmbedded } from './cli/output.ts'
+import { createOutput, type Format, sayEmbedded } from './cli/output.ts'
 import { refuse } from './cli/refusal.ts'
 import { statusCommand } from './cli/status.ts'
 import { type SyncFlags, syncCommand } from './cli/sync.ts'
@@ -25,6 +25,12 @@ Exit codes:
   75   try again later: another run holds the lease, or Clerk or Postgres stayed unreachable
   130  SIGINT                143  SIGTERM, after a clean stop`
 
+const formatOption = () =>
+  new Option(
+    '--format <format>',
+    'text for a person or one JSON line per event; default: text on a terminal',
+  ).choices(['text', 'json'])
+
 // Beside the sources and beside the compiled build.
 const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
   version: string
@@ -40,15 +46,18 @@ program
   .option('--incremental', 'read only what changed; a full pass follows if the counts disagree', false)
   .option('--user <id>', 'reconcile this one user', userId)
   .option('--dry-run', 'show what would change, column by column; write nothing', false)
+  .option('--all', 'with --dry-run: show every change, not the first 20 of each kind')
   .option('--show-values', 'with --dry-run: show names and addresses, not only their length', false)
   .option('--detailed-exitcode', 'with --dry-run: exit 2 if there is something to change', false)
   .option('--json', 'print exactly one JSON object, the report, on stdout; the log goes to stderr', false)
+  .addOption(formatOption())
   .option('--approve-deletes <n>', 'let this run delete up to n rows', wholeNumber)
   .option('--accept-instance <id>', "let the table follow the key's instance, named here", instanceId)
   .option('--skip-if-running', 'exit 0 instead of 75 if another run holds the lease', false)
   .addHelpText('after', exitCodesHelp)
   .action((flags: SyncFlags) => {
     if (flags.showValues && !flags.dryRun) throw wrongUsage('--show-values goes with --dry-run')
+    if (flags.all && !flags.dryRun) throw wrongUsage('--all goes with --dry-run')
     if (flags.detailedExitcode && !flags.dryRun) throw wrongUsage('--detailed-exitcode goes with --dry-run')
     if (flags.user !== undefined && (flags.incremental || flags.approveDeletes !== undefined)) {
       throw wrongUsage('--user goes neither with --incremental nor with --approve-deletes')
@@ -74,16 +83,17 @@ program
   .command('status')
   .description('The last runs and what they found.')
   .option('--json', 'print one JSON object', false)
+  .addOption(formatOption())
   .addOption(new Option('--limit <n>', 'how many runs').default(10).argParser(wholeNumber))
-  .action(async (flags: { json: boolean; limit: number }) => {
-    await withTarget(flags.json, (target, output) => statusCommand(target, output, flags.limit))
+  .action(async (flags: { json: boolean; format: Format | undefined; limit: number }) => {
+    await withTarget(flags, (target, output) => statusCommand(target, output, flags.limit))
   })
 
 program
   .command('migrate')
   .description('Bring the database to the newest schema. `sync` does it too, if its role may.')
   .action(async () => {
-    await withTarget(false, async (target, output) => {
+    await withTarget({ json: false, format: undefined }, async (target, output) => {
       const { applied } = await migrate(target.open({ connections: 1 }))
       output.say(applied === 0 ? 'the schema is up to date' : `${applied} migrations applied`)
       output.log.info({ applied }, 'migrated')
@@ -92,19 +102,19 @@ program
 
 async function runSync(flags: SyncFlags): Promise<void> {
   const config = loadConfig()
-  const output = createOutput({ json: flags.json, logLevel: config.logLevel })
+  const output = createOutput({ json: flags.json, format: flags.format, logLevel: config.logLevel })
   process.exitCode = await syncCommand(config, flags, output)
 }
 
 async function withTarget(
-  json: boolean,
+  flags: { json: boolean; format: Format | undefined },
   run: (
     target: Awaited<ReturnType<typeof openTarget>>,
     output: ReturnType<typeof createOutput>,
   ) => Promise<void>,
 ): Promise<void> {
   const config = loadDatabase()
-  const output = createOutput({ json, logLevel: config.logLevel })
+  const output = createOutput({ ...flags, logLevel: config.logLevel })
   for (const warning of config.warnings) output.log.warn(warning)
   const target = await openTarget(config.database, (message) => output.log.info(message))
   try {

@@ -7,17 +7,24 @@ export interface Progress {
   start(total: number | undefined): void
   /** Users seen since `start`. */
   update(seen: number): void
+  /** Lets `write` write lines to the terminal: above the bar, which is drawn again below them. */
+  above(write: () => void): void
   /** Removes the line. Without it the process does not end. */
   stop(): void
 }
 
+/** A progress that shows nothing. */
+export const noProgress: Progress = { start() {}, update() {}, above: (write) => write(), stop() {} }
+
 /** A bar with users per second and time left on a terminal, nothing otherwise. */
 export function createProgress(stream: NodeJS.WriteStream): Progress {
-  if (!stream.isTTY) return { start() {}, update() {}, stop() {} }
+  if (!stream.isTTY) return noProgress
   let total: number | undefined
   const bar = new SingleBar({
     stream: withoutSavedCursor(stream),
     clearOnComplete: true,
+    // After lines were written above it, the same text has to be drawn again.
+    forceRedraw: true,
     // `true` cuts the line to the width; `false` would switch the terminal's own wrapping off, for good after a crash.
     linewrap: true,
     format: (_options, { value, startTime, maxWidth }) =>
@@ -31,10 +38,16 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
       bar.start(expected ?? 0, 0)
     },
     update: (seen) => bar.update(seen),
+    above(write) {
+      if (bar.isActive) stream.write(eraseLine)
+      write()
+    },
     stop: () => bar.stop(),
   }
 }
 
+/** To the first column, and the line is empty. */
+const eraseLine = '\r\x1b[2K'
 const barWidthMax = 30
 const barWidthMin = 8
 /** Before that a rate says nothing. */

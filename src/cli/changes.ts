@@ -1,4 +1,5 @@
-// How a dry run shows a change: column by column, values masked unless the operator asks to see them.
+// How a dry run shows a change: the columns that differ, with values masked unless the operator asks to see them. A mask
+// tells what changed without telling the value: how long it is, where it begins to differ, and of a URL host and end.
 import { users } from '../db/schema.ts'
 import type { ShownChange } from '../sync/pass.ts'
 import { changedKeys } from '../sync/plan.ts'
@@ -9,35 +10,67 @@ export interface ColumnChange {
   readonly to: string
 }
 
-const signs = { create: '+', update: '~', refresh: '=', delete: '-' } as const
-
 /** The columns that would change; Clerk's times are told by the kind alone. */
 export function columnChanges(shown: ShownChange, showValues: boolean): ColumnChange[] {
   if (shown.kind === 'delete' || shown.kind === 'refresh') return []
   const { write, row } = shown.change
-  return changedKeys(write, row).map((key) => ({
-    column: users[key].name,
-    from: row === undefined ? '' : shownValue(row.values[key], showValues),
-    to: shownValue(write.values[key], showValues),
-  }))
+  const isSet = (key: keyof typeof write.values) => row !== undefined || !isEmpty(write.values[key])
+  return changedKeys(write, row)
+    .filter(isSet)
+    .map((key) => {
+      const [from, to] = [row?.values[key], write.values[key]]
+      const mask = showValues ? shownValue : (value: string | null) => masked(value, from ?? null, to)
+      return { column: users[key].name, from: from === undefined ? '' : mask(from), to: mask(to) }
+    })
 }
 
-/** One line for a person: `~ user_1 update  name "(11 characters)" → "(12 characters)"`. */
-export function changeLine(shown: ShownChange, showValues: boolean): string {
-  const columns = columnChanges(shown, showValues).map(({ column, from, to }) =>
-    shown.kind === 'create' ? `${column} ${to}` : `${column} ${from} → ${to}`,
-  )
-  const details = shown.kind === 'refresh' ? ["Clerk's times only"] : columns
-  return [`${signs[shown.kind]} ${clerkIdOf(shown)} ${shown.kind}`, ...details].join('  ')
+/** Lines for a person: `~ user_1`, and below it `name  (11 characters) → (12 characters, differs from letter 4 on)`. */
+export function changeLines(shown: ShownChange, showValues: boolean): string[] {
+  const columns = columnChanges(shown, showValues)
+  const width = Math.max(...columns.map(({ column }) => column.length))
+  return [
+    `${signs[shown.kind]} ${clerkIdOf(shown)}`,
+    ...columns.map(({ column, from, to }) => {
+      const name = `    ${column.padEnd(width)}`
+      return from === '' ? `${name}  ${to}` : `${name}  ${from} → ${to}`
+    }),
+  ]
 }
 
-/** Whom the change is about. */
+/** The user that the change is about. */
 export function clerkIdOf(shown: ShownChange): string {
   return shown.kind === 'delete' ? shown.clerkId : shown.change.write.clerkId
 }
 
-function shownValue(value: string | null, showValues: boolean): string {
+const signs = { create: '+', update: '~', refresh: '=', delete: '-' } as const
+
+const isEmpty = (value: string | null) => value === null || value === ''
+
+const shownValue = (value: string | null) => (value === null ? 'null' : JSON.stringify(value))
+
+/** The value without what it says. Where it replaces a value of the same kind, also where the two begin to differ. */
+function masked(value: string | null, from: string | null, to: string | null): string {
   if (value === null) return 'null'
-  if (showValues) return JSON.stringify(value)
-  return `(${[...value].length} characters)`
+  if (value === '') return '""'
+  const end = urlEnd(value)
+  const isReplacing = value === to && from !== null && from !== ''
+  if (end !== undefined)
+    return isReplacing && end === urlEnd(from) ? `${end}, ${difference(from, value)}` : end
+  const length = `${[...value].length} characters`
+  return isReplacing ? `(${length}, ${difference(from, value)})` : `(${length})`
+}
+
+/** Of a URL the host and the last letters: `https://img.clerk.com/…a1b2`. */
+function urlEnd(value: string): string | undefined {
+  if (!URL.canParse(value)) return undefined
+  const { protocol, host } = new URL(value)
+  return protocol === 'https:' && host !== '' ? `https://${host}/…${value.slice(-4)}` : undefined
+}
+
+function difference(from: string, to: string): string {
+  if (from.toLowerCase() === to.toLowerCase()) return 'other case'
+  if (from.trim() === to.trim()) return 'other blanks at an end'
+  const [before, after] = [[...from], [...to]]
+  const at = after.findIndex((letter, index) => letter !== before[index])
+  return at === -1 ? 'shorter' : at >= before.length ? 'longer' : `differs from letter ${at + 1} on`
 }

@@ -1,42 +1,77 @@
-// What a command says, and where: a terminal gets text and a progress bar, anything else one JSON line per event. With
-// `--json` stdout carries exactly one JSON object, and everything else goes to stderr.
-
+// What a command says, and where: text for a person or one JSON line per event, by default as stdout is a terminal or not.
+// With `--json` stdout carries exactly one JSON object, and everything else goes to stderr.
 import { isSyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { createLog } from '../log.ts'
-import { createProgress, type Progress } from '../progress.ts'
+import { createProgress, noProgress, type Progress } from '../progress.ts'
+
+export type Format = 'text' | 'json'
 
 export interface Output {
   readonly log: Log
   readonly progress: Progress
-  /** True if a person reads along. */
-  readonly isTerminal: boolean
-  /** A line for a person; nothing where none reads along. */
+  /** True if the output is text for a person. */
+  readonly isText: boolean
+  /** A line for a person; nothing where the output is JSON. */
   say(line: string): void
+  /** The same for what went wrong, on stderr. */
+  sayError(line: string): void
   /** The one JSON object of `--json`; nothing without it. */
   json(value: unknown): void
 }
 
-/** The output of one command. A service has no summary: on a terminal too its log is all there is. */
-export function createOutput(options: { json: boolean; logLevel: string; isService?: boolean }): Output {
-  const isTerminal = !options.json && process.stdout.isTTY === true
+/** The output of one command. A service has no summary, so that as text too its log is all there is. */
+export function createOutput(options: {
+  json: boolean
+  /** Undefined: text on a terminal, unless `json`. */
+  format?: Format | undefined
+  logLevel: string
+  isService?: boolean
+}): Output {
+  const isText = (options.format ?? (!options.json && process.stdout.isTTY ? 'text' : 'json')) === 'text'
+  const progress = isText && options.isService !== true ? createProgress(process.stderr) : noProgress
+  const write = (stream: NodeJS.WriteStream, line: string) =>
+    isText &&
+    progress.above(
+      () =>
+        void stream.write(
+          `${line
+            .split('\n')
+            .map((each) => wrapped(each, stream.columns))
+            .join('\n')}\n`,
+        ),
+    )
   return {
-    isTerminal,
-    // On a terminal the summary says what the log's info lines say.
+    isText,
+    // The summary says what the log's info lines say.
     log: createLog({
-      level:
-        isTerminal && options.logLevel === 'info' && options.isService !== true ? 'warn' : options.logLevel,
-      destination: isTerminal || options.json ? 'stderr' : 'stdout',
-      pretty: isTerminal,
+      level: isText && options.logLevel === 'info' && options.isService !== true ? 'warn' : options.logLevel,
+      destination: isText || options.json ? 'stderr' : 'stdout',
+      pretty: isText,
+      around: progress.above,
     }),
-    progress: isTerminal ? createProgress(process.stderr) : { start() {}, update() {}, stop() {} },
-    say(line) {
-      if (isTerminal) process.stdout.write(`${line}\n`)
-    },
+    progress,
+    say: (line) => void write(options.json ? process.stderr : process.stdout, line),
+    sayError: (line) => void write(process.stderr, line),
     json(value) {
       if (options.json) process.stdout.write(`${JSON.stringify(value)}\n`)
     },
   }
+}
+
+/** The line broken at spaces, as a terminal of that width needs it; as it is without a width, as in a pipe. */
+function wrapped(line: string, width: number | undefined): string {
+  // A terminal that does not say how wide it is says 0. What is coloured has no blanks to speak of, and its length is not the length that is seen.
+  if (width === undefined || width === 0 || line.length <= width || line.includes('\x1b')) return line
+  const indent = /^ */.exec(line)?.[0] ?? ''
+  const lines = [indent]
+  for (const word of line.trimStart().split(' ')) {
+    const last = lines.at(-1) ?? ''
+    const joined = last.trim() === '' ? `${last}${word}` : `${last} ${word}`
+    if (joined.length <= width || last.trim() === '') lines[lines.length - 1] = joined
+    else lines.push(`${indent}${word}`)
+  }
+  return lines.join('\n')
 }
 
 /**

@@ -2,16 +2,19 @@
 import type { Config } from '../config.ts'
 import { logOutcome, type RunOutcome } from '../sync/reconcile.ts'
 import { exitCodeOf, rejectionLines, summaryOf } from '../sync/report.ts'
-import { changeLine, clerkIdOf, columnChanges } from './changes.ts'
-import { type Output, sayEmbedded } from './output.ts'
+import { clerkIdOf, columnChanges } from './changes.ts'
+import { type Format, type Output, sayEmbedded } from './output.ts'
+import { createPlanText, type PlanText } from './plan-text.ts'
 import { type RunFlags, type RunSurroundings, runOnce } from './run.ts'
 import { stopOnSignals } from './signals.ts'
 import { openTarget, type Target } from './target.ts'
 
 export interface SyncFlags extends RunFlags {
   readonly showValues: boolean
+  readonly all: boolean
   readonly detailedExitcode: boolean
   readonly json: boolean
+  readonly format: Format | undefined
   readonly skipIfRunning: boolean
 }
 
@@ -31,13 +34,15 @@ export async function syncCommand(config: Config, flags: SyncFlags, output: Outp
       throw stop.signal.aborted ? stop.signal.reason : error
     })
     if (target.embeddedUrl !== undefined) sayEmbedded(target.embeddedUrl, output)
+    const plan = flags.dryRun && output.isText ? createPlanText({ ...flags, say: output.say }) : undefined
     const outcome = await runOnce(config, flags, {
       target,
       log: output.log,
       stop,
-      ...watching(flags, output),
+      ...watching(flags, output, plan),
     })
     output.progress.stop()
+    plan?.end(outcome.report)
     show(outcome, output)
     return exitCodeOf(outcome, flags)
   } finally {
@@ -49,7 +54,11 @@ export async function syncCommand(config: Config, flags: SyncFlags, output: Outp
 }
 
 /** What is told while the run is under way. */
-function watching(flags: SyncFlags, output: Output): Pick<RunSurroundings, 'onProgress' | 'onChange'> {
+function watching(
+  flags: SyncFlags,
+  output: Output,
+  plan: PlanText | undefined,
+): Pick<RunSurroundings, 'onProgress' | 'onChange'> {
   let isStarted = false
   return {
     onProgress(seen, total) {
@@ -58,8 +67,10 @@ function watching(flags: SyncFlags, output: Output): Pick<RunSurroundings, 'onPr
       output.progress.update(seen)
     },
     onChange(change) {
-      output.say(changeLine(change, flags.showValues))
-      if (output.isTerminal) return
+      if (plan !== undefined) {
+        plan.add(change)
+        return
+      }
       const facts = {
         clerkId: clerkIdOf(change),
         change: change.kind,
@@ -70,15 +81,21 @@ function watching(flags: SyncFlags, output: Output): Pick<RunSurroundings, 'onPr
   }
 }
 
+/** The report, and either text or log lines that say what became of the run. As text an error is the last thing. */
 function show(outcome: RunOutcome, output: Output): void {
   const { report, rejections } = outcome
   output.json(report)
+  if (!output.isText) {
+    logOutcome(output.log, outcome)
+    return
+  }
   for (const line of rejectionLines(rejections, rejectionsShown)) output.say(line)
   for (const note of report.notes) output.say(`note: ${note}`)
   output.say(summaryOf(report))
   if (report.error !== null) {
-    output.say(`error: ${report.error.message}`)
-    if (report.error.hint !== undefined) output.say(report.error.hint)
+    // With the causes, which the report leaves out.
+    output.log.debug({ err: outcome.error }, 'run failed')
+    output.sayError(`error: ${report.error.message}`)
+    if (report.error.hint !== undefined) output.sayError(report.error.hint)
   }
-  logOutcome(output.log, outcome)
 }

@@ -308,6 +308,7 @@ export interface PastRun {
   pass: string
   trigger: string
   status: string
+  /** Null where the run ended before Clerk named the instance. */
   instanceId: string | null
   host: string
   startedAt: string

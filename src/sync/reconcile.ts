@@ -97,9 +97,7 @@ export async function reconcile(request: RunRequest, parts: RunParts): Promise<R
   } else if (run.hasLedger && !request.dryRun && report.status !== 'skipped') {
     report = { ...report, runId: await noteEarlyEnd(report, run.tally, parts, request.options) }
   }
-  const rejections = run.tally.rejections()
-  for (const { clerkId, reason } of rejections) parts.log.warn({ clerkId, reason }, 'user rejected')
-  return { report, rejections, error, complete: run.tally.complete }
+  return { report, rejections: run.tally.rejections(), error, complete: run.tally.complete }
 }
 
 /** Rejects with the signal's reason some seconds after it: longer than that nobody waits for the page in hand. */
@@ -111,9 +109,14 @@ function overdue(signal: AbortSignal): Promise<never> {
   })
 }
 
-/** One line about a run, at the door; the error once more, with its causes, which the report leaves out. */
-export function logOutcome(log: Log, { report, error }: RunOutcome): void {
-  if (error === undefined) log.info({ report }, 'run finished')
+/**
+ * One line for each rejected user and one for the run, a warning where something is left to do; the error with its
+ * causes, which the report leaves out.
+ */
+export function logOutcome(log: Log, { report, rejections, error }: RunOutcome): void {
+  for (const { clerkId, reason } of rejections) log.warn({ clerkId, reason }, 'user rejected')
+  const isOpen = report.status === 'partial' || report.status === 'withheld'
+  if (error === undefined) log[isOpen ? 'warn' : 'info']({ report }, 'run finished')
   else if (report.status === 'skipped') log.info({ report }, 'run skipped')
   else log.error({ report, err: error }, 'run failed')
 }
@@ -215,7 +218,10 @@ async function runPass(
     }
     parts.log.info({ reason: result.stepUp }, 'a full pass follows')
     run.pass = 'full'
-    run.tally = run.tally.afterStepUp(`stepped up to a full pass: ${result.stepUp}`, request.dryRun)
+    run.tally = run.tally.afterStepUp(
+      `an incremental pass was asked for and a full pass was made: ${result.stepUp}`,
+      request.dryRun,
+    )
   }
   const previous = state?.difference as Difference | null | undefined
   const hold = await readHold(parts.database.db, shape)

@@ -129,11 +129,24 @@ export function exitCodeOf(
     : exitCodes.succeeded
 }
 
+/** The counts in the order in which they are shown. */
+export const countNames = [
+  'seen',
+  'created',
+  'updated',
+  'refreshed',
+  'unchanged',
+  'deleted',
+  'pending',
+  'withheld',
+  'rejected',
+] as const satisfies readonly (keyof Counts)[]
+
 /** One line for a person, without ids, emails or names. */
 export function summaryOf(report: Report): string {
-  const named = Object.entries(report.counts)
-    .filter(([key, count]) => key === 'seen' || count > 0)
-    .map(([key, count]) => `${count.toLocaleString('en')} ${key}`)
+  const named = countNames
+    .filter((name) => name === 'seen' || report.counts[name] > 0)
+    .map((name) => `${report.counts[name].toLocaleString('en')} ${name}`)
   const seconds = (report.durationMs / 1000).toFixed(1)
   const what = report.dryRun ? `${report.pass} pass, dry run` : `${report.pass} pass`
   return `${what} ${report.status}: ${named.join(', ')}; ${report.requests.total} requests in ${seconds} s`

@@ -130,6 +130,18 @@ describe('with --json stdout carries exactly one object', () => {
   })
 })
 
+test('with --format text a pipe gets what a terminal gets, without colours', async () => {
+  const ended = await shop.run(['sync', '--dry-run', '--format', 'text'])
+  expect(ended.code).toBe(0)
+  expect(ended.stdout).toMatch(/^Plan: nothing to change; 40 of 40 users unchanged\.$/m)
+  expect(ended.stdout).not.toMatch(/[{}]/)
+  expect(ended.stdout).not.toContain('\x1b')
+  const gone = shop.sandbox.users.create({ first_name: 'Ada' }).id
+  const { stdout } = await shop.run(['sync', '--dry-run', '--format', 'text'])
+  expect(stdout.split('\n').filter((line) => line.startsWith('+ '))).toEqual([`+ ${gone}`])
+  shop.sandbox.users.delete(gone)
+})
+
 test('without a terminal stdout carries JSON lines only, the report in one of them', async () => {
   const ended = await shop.run(['sync'])
   expect(ended).toMatchObject({ code: 0, stderr: '' })
@@ -173,6 +185,25 @@ describe.skipIf(!hasScript)('on a terminal (needs `script` of util-linux)', () =
     expect(stdout).not.toMatch(/[{}]/)
   })
 
+  test('the error of a run is the last thing, once, and a rejected user is named once', async () => {
+    const odd = shop.sandbox.users.all()[3]?.id ?? ''
+    shop.sandbox.users.update(odd, { username: { not: 'a name' } as unknown as string })
+    const rejecting = await runOnTerminal(['sync'])
+    expect(rejecting.code).toBe(4)
+    expect(rejecting.stdout.split(odd)).toHaveLength(2)
+    shop.sandbox.users.update(odd, { username: null })
+    const fault = shop.sandbox.faults.add({ endpoint: 'list', kind: 404, times: Number.POSITIVE_INFINITY })
+    const failed = await runOnTerminal(['sync'])
+    shop.sandbox.faults.clear()
+    expect(fault.used).toBeGreaterThan(0)
+    expect(failed.code).toBe(1)
+    expect(failed.stdout).not.toMatch(/[{}]/)
+    expect(failed.stdout.split('Clerk refuses the request')).toHaveLength(2)
+    expect(failed.stdout.trimEnd().split('\r\n').slice(-3).join(' ')).toContain(
+      'error: Clerk refuses the request',
+    )
+  })
+
   test('an error is text with the way out', async () => {
     const { code, stdout } = await runOnTerminal(['sync'], { CLERK_SECRET_KEY: '' })
     expect(code).toBe(78)
@@ -184,8 +215,9 @@ describe.skipIf(!hasScript)('on a terminal (needs `script` of util-linux)', () =
   test('status tells of the last runs in a few lines', async () => {
     const { code, stdout } = await runOnTerminal(['status'])
     expect(code).toBe(0)
-    expect(stdout).toContain(`instance ${shop.sandbox.instanceId}, 40 rows`)
-    expect(stdout).toContain('full pass by cli: succeeded, 40 seen, 40 created')
+    expect(stdout).toMatch(/^last success: \d+ s ago, the full pass #\d+\r$/m)
+    expect(stdout).toContain(`40 rows, Clerk instance ${shop.sandbox.instanceId}`)
+    expect(stdout).toMatch(/full pass by cli: succeeded in [\d.]+ s\r\n {6}40 seen, 40 created/)
     expect(stdout).not.toMatch(/[{}]/)
   })
 })

@@ -13,7 +13,7 @@ import {
 } from '../../src/dev/sandbox/server.ts'
 import type { Clocks } from '../../src/sync/clock.ts'
 import type { PassOptions, ShownChange } from '../../src/sync/pass.ts'
-import { type RunOutcome, type RunRequest, reconcile } from '../../src/sync/reconcile.ts'
+import { logOutcome, type RunOutcome, type RunRequest, reconcile } from '../../src/sync/reconcile.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
 
 export interface World {
@@ -90,6 +90,7 @@ async function syncOnce(sandbox: Sandbox, url: string, options: SyncOptions): Pr
     ...pass
   } = options
   const lines: string[] = []
+  const log = pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) })
   const changes: ShownChange[] = []
   const database = openDatabase(databaseUrl, { ...(deleteMsMax === undefined ? {} : { deleteMsMax }) })
   const heartbeatDatabase = openDatabase(databaseUrl, { connections: 1 })
@@ -124,12 +125,13 @@ async function syncOnce(sandbox: Sandbox, url: string, options: SyncOptions): Pr
         database,
         heartbeatDatabase,
         ...(clocks === 'real' ? {} : { clocks }),
-        log: pino({ level: 'debug' }, { write: (line: string) => void lines.push(line) }),
+        log,
         stop,
         onProgress: () => {},
         onChange: (change) => void changes.push(change),
       },
     )
+    logOutcome(log, outcome)
     return { ...outcome, changes, log: lines.join('') }
   } finally {
     await database.close()

@@ -3,7 +3,7 @@
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { changeLine } from '../../cli/changes.ts'
+import { changeLines } from '../../cli/changes.ts'
 import { type RunFlags, runOnce } from '../../cli/run.ts'
 import { openTarget } from '../../cli/target.ts'
 import { loadConfig } from '../../config.ts'
@@ -202,7 +202,10 @@ function commandOf({ incremental, dryRun, approveDeletes }: RunFlags): string {
 
 /** A change as the command line would show it, with long values cut short. */
 export function lineOf(change: ShownChange, showValues: boolean): string {
-  return changeLine(change, showValues).replace(/"([^"]{24})[^"]{8,}"/g, '"$1…"')
+  return changeLines(change, showValues)
+    .map((line) => line.trim())
+    .join('  ')
+    .replace(/"([^"]{24})[^"]{8,}"/g, '"$1…"')
 }
 
 function say(text: string): void {
