@@ -76,11 +76,12 @@ describe('with --json stdout carries exactly one object', () => {
     expect(ended.stdout + ended.stderr).not.toContain('Wm4yZb8KqRs3')
   })
 
-  test('a key that Clerk refuses is a refused report without a run', async () => {
+  test('a key that Clerk refuses is a refused report, and leaves its line in the history', async () => {
     const ended = await shop.run(['sync', '--json'], { CLERK_SECRET_KEY: 'sk_test_Wm4yZb8KqRs3' })
     expect(ended.code).toBe(78)
     expect(reportOf(ended)).toEqual({
       ...nothingBegun,
+      runId: expect.any(Number),
       requests: { total: 1, throttled: 0 },
       error: {
         kind: 'configuration',
