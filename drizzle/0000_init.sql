@@ -1,9 +1,10 @@
+-- All of it may be repeated: what the app has dropped is made again, and what is there stays.
 -- Ours alone, out of the way of the app's own migrations. A role may own the schema without the right to create one.
 DO $$ BEGIN
 	IF to_regnamespace('clerk_sync') IS NULL THEN CREATE SCHEMA "clerk_sync"; END IF;
 END $$;
 --> statement-breakpoint
-CREATE TABLE "clerk_sync"."runs" (
+CREATE TABLE IF NOT EXISTS "clerk_sync"."runs" (
 	"id" bigint PRIMARY KEY GENERATED ALWAYS AS IDENTITY (sequence name "clerk_sync"."runs_id_seq" INCREMENT BY 1 MINVALUE 1 MAXVALUE 9223372036854775807 START WITH 1 CACHE 1),
 	"pass" text NOT NULL,
 	"trigger" text NOT NULL,
@@ -21,7 +22,7 @@ CREATE TABLE "clerk_sync"."runs" (
 	"error" jsonb
 );
 --> statement-breakpoint
-CREATE TABLE "clerk_sync"."state" (
+CREATE TABLE IF NOT EXISTS "clerk_sync"."state" (
 	"id" boolean PRIMARY KEY DEFAULT true NOT NULL,
 	"instance_id" text NOT NULL,
 	"watermark" timestamp (3) with time zone,
@@ -30,17 +31,17 @@ CREATE TABLE "clerk_sync"."state" (
 	CONSTRAINT "state_one_row" CHECK ("clerk_sync"."state"."id")
 );
 --> statement-breakpoint
-CREATE TABLE "clerk_sync"."tombstones" (
+CREATE TABLE IF NOT EXISTS "clerk_sync"."tombstones" (
 	"clerk_id" text PRIMARY KEY NOT NULL,
 	"deleted_at" timestamp (3) with time zone DEFAULT now() NOT NULL,
 	"run_id" bigint
 );
 --> statement-breakpoint
-CREATE UNIQUE INDEX "runs_one_running" ON "clerk_sync"."runs" USING btree ("status") WHERE "clerk_sync"."runs"."status" = 'running';
+CREATE UNIQUE INDEX IF NOT EXISTS "runs_one_running" ON "clerk_sync"."runs" USING btree ("status") WHERE "clerk_sync"."runs"."status" = 'running';
 --> statement-breakpoint
-CREATE INDEX "runs_started_at_idx" ON "clerk_sync"."runs" USING btree ("started_at");
+CREATE INDEX IF NOT EXISTS "runs_started_at_idx" ON "clerk_sync"."runs" USING btree ("started_at");
 --> statement-breakpoint
-CREATE INDEX "tombstones_deleted_at_idx" ON "clerk_sync"."tombstones" USING btree ("deleted_at");
+CREATE INDEX IF NOT EXISTS "tombstones_deleted_at_idx" ON "clerk_sync"."tombstones" USING btree ("deleted_at");
 --> statement-breakpoint
 -- A table that the app already has is adopted in place: nothing below touches a row or a column that is there.
 CREATE TABLE IF NOT EXISTS "users" (

@@ -199,8 +199,8 @@ const failures: readonly Failure[] = [
   {
     when: code(/^3F000$/),
     kind: 'configuration',
-    message: 'the search path names no schema that exists',
-    hint: 'Correct ?schema= in DATABASE_URL, or give the role one: alter role … set search_path = public.',
+    message: 'the search path names no schema that exists and that the role may use',
+    hint: 'Correct ?schema= in DATABASE_URL, grant usage on the schema, or: alter role … set search_path = public.',
   },
 ]
 
@@ -291,7 +291,7 @@ function unknownFailure(cause: unknown, facts: Record<string, string>): SyncErro
     hint:
       words === undefined
         ? `A function or trigger of your schema raised it, with the code ${facts.code}; the log of Postgres has its words.`
-        : `The code is ${facts.code}. Does the users table still have the columns that the migrations made? Run \`npm run db:migrate\`.`,
+        : `The code is ${facts.code}. Is a column or its type not what it was? \`npm run db:migrate\` makes again what is missing.`,
     facts,
   })
 }

@@ -234,7 +234,8 @@ function knownState(state: State | undefined): { watermark: number; difference: 
   if (state === undefined || state.watermark === null || state.difference === null) {
     return 'no full pass has been completed yet'
   }
-  if (state.isFullPassDue) return 'what the last one left for the grace has settled'
+  if (state.isFullPassDue)
+    return 'it is due: what was left for the grace has settled, or the table was migrated'
   return { watermark: state.watermark, difference: state.difference as Difference }
 }
 

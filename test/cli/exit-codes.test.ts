@@ -1,7 +1,10 @@
 // Each exit code by a situation that an operator can really be in, and what the command says then.
+import { cp, mkdtemp, rm, symlink } from 'node:fs/promises'
 import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import { type Ended, openShopForTest, reportOf, type Shop, statistics } from './command.ts'
+import { compiledClerkSync, type Ended, openShopForTest, reportOf, type Shop, statistics } from './command.ts'
 
 /** A port on which nobody listens. */
 async function closedPort(): Promise<number> {
@@ -27,7 +30,7 @@ describe.concurrent('sync exits with', () => {
 
   test('1 when the database is not what it was', async (context) => {
     const shop = await openShopForTest(context)
-    await shop.database.sql`alter table users drop column email`
+    await shop.database.sql`alter table users alter column email type integer using null`
     const ended = await sync(shop)
     expect(outcomeOf(ended)).toEqual({ code: 1, status: 'failed' })
     expect(reportOf(ended).error).toMatchObject({ kind: 'contract', hint: expect.stringContaining('column') })
@@ -151,5 +154,21 @@ describe.concurrent('sync exits with', () => {
     const ended = await shop.run(['sync', '--json'], { DATABASE_URL: url.href })
     expect(outcomeOf(ended)).toEqual({ code: 78, status: 'refused' })
     expect(ended.stdout + ended.stderr).not.toContain('wrong-Zk4mPq9s')
+  })
+
+  test('78 where the folder with the migrations was not copied along, which is no bug', async (context) => {
+    const shop = await openShopForTest(context)
+    const [node = '', main = ''] = await compiledClerkSync()
+    const directory = await mkdtemp(join(tmpdir(), 'clerk-sync-without-'))
+    context.onTestFinished(() => rm(directory, { recursive: true, force: true }))
+    for (const name of ['dist', 'package.json', 'node_modules']) {
+      const from = join(main, '../..', name)
+      if (name === 'node_modules') await symlink(from, join(directory, name))
+      else await cp(from, join(directory, name), { recursive: true })
+    }
+    const ended = await shop.project.start([node, join(directory, 'dist/main.js'), 'migrate'], shop.env).ended
+    expect(ended.code).toBe(78)
+    expect(ended.stderr).toContain('drizzle/')
+    expect(ended.stderr).not.toContain('report')
   })
 })

@@ -181,7 +181,7 @@ describe('the tutorial’s table', () => {
     await sql.unsafe(tutorial())
     await fill(world.database, users, world.wanted)
     await fill(world.database, users.slice(0, 1), world.wanted)
-    const look = () => sql`select u.*, xmin::text from users u order by id`
+    const look = () => sql`select u.* from users u order by id`
     const [rows, types] = [await look(), await columns(world.database)]
     const { report } = await world.sync()
     expect(report).toMatchObject({
@@ -189,6 +189,14 @@ describe('the tutorial’s table', () => {
       error: { kind: 'contract', message: 'a migration failed; nothing of it was kept' },
     })
     expect(report.error?.hint).toContain('clerk_id')
+    expect(report.error?.hint).toContain(`${users[0]?.id} (2 rows)`)
+    const [, statement = ''] = /(select .*)$/.exec(report.error?.hint ?? '') ?? []
+    expect(await sql.unsafe(statement)).toHaveLength(2)
+    await sql`update users set clerk_id = 'ada@example.com' where clerk_id = ${users[0]?.id ?? ''}`
+    const other = await world.sync()
+    expect(other.report.error?.hint).toContain('… (2 rows)')
+    expect(JSON.stringify(other)).not.toContain('ada@example.com')
+    await sql`update users set clerk_id = ${users[0]?.id ?? ''} where clerk_id = 'ada@example.com'`
     expect(await look()).toEqual(rows)
     expect(await columns(world.database)).toEqual(types)
     expect(await schemas(world.database)).toEqual(['public'])

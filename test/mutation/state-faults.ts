@@ -99,7 +99,7 @@ const migrations = faultsIn(
   [
     [
       'migrators do not wait for each other',
-      '      await query(tx, sql`select pg_advisory_xact_lock(${migrationLock})`)\n',
+      '  await query(tx, sql`select pg_advisory_xact_lock(${migrationLock})`, migrationMsMax)\n',
       '',
     ],
     [
@@ -109,25 +109,60 @@ const migrations = faultsIn(
     ],
     [
       'a migrator that waited does not look again',
-      'const pending = await readPending(tx)',
-      'const pending = readMigrationFiles({ migrationsFolder })',
+      'const { pending, applied } = await readMigrations(tx)',
+      'const { pending, applied } = { pending: readFiles(), applied: [] as Migration[] }',
     ],
     [
       'a migrator does not look first',
-      'if ((await readPending(database.db)).length === 0) return { applied: 0 }',
+      'if (!(await hasPendingMigrations(database.db))) return { applied: 0 }',
       '',
     ],
     ['a migration waits for the app without end', "lock_timeout = '10s'", "lock_timeout = '0'"],
     ['a migration waits for the app for 25 seconds', "lock_timeout = '10s'", "lock_timeout = '25s'"],
     [
       'a migration is not noted',
-      'for (const statement of migration.sql) await query(tx, sql.raw(statement))\n',
-      'for (const statement of migration.sql) await query(tx, sql.raw(statement))\n        if (pending.length > 0) continue\n',
+      'for (const statement of migration.sql) await query(tx, sql.raw(statement), migrationMsMax)\n',
+      'for (const statement of migration.sql) await query(tx, sql.raw(statement), migrationMsMax)\n    if (pending.length > 0) continue\n',
     ],
+    ['a role’s limits hold for migrations', "name in ('statement_timeout',", "name in ('no_timeout',"],
+    [
+      'what is gone is not looked for',
+      'return pending.length > 0 || (await',
+      'return pending.length > 0 || false && (await',
+    ],
+    ['only what is pending is made again', 'lost.length > 0 ? applied : []', '[] as Migration[]'],
+    ['what is there already is an error', '!doneCodes.test(String(error.facts.code))', 'true'],
+    ['an incremental pass follows a migration', 'if (count > 0) await query', 'if (false) await query'],
+    ['what no migration makes is looked for in each run', '  await requireAll(tx)\n', ''],
     [
       'the catalogue is asked with old eyes',
       "select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace\n          where n.nspname = 'clerk_sync' and c.relname = 'migrations') as exists",
       "select to_regclass('clerk_sync.migrations') is not null as exists",
+    ],
+  ],
+)
+
+const catalogue = faultsIn(
+  'db/missing.ts',
+  ['test/db/reset.test.ts'],
+  [
+    ['a column that was dropped is there', 'and not a.attisdropped)', ')'],
+    ['any unique index is a key', 'and i.indnkeyatts = 1 as is_key', 'as is_key'],
+    ['a partial index is a key', 'and i.indpred is null and', 'and'],
+    [
+      'another index is the lease',
+      'case when w.is_unique::bool then i.name = w.name else',
+      'case when false then false else',
+    ],
+    [
+      'an index by another name does not count',
+      'else i."column" = w."column" end',
+      'else i.name = w.name end',
+    ],
+    [
+      'a role that may not make an index is refused',
+      "and (w.is_unique::bool or pg_has_role(r.relowner, 'usage'))",
+      '',
     ],
   ],
 )
@@ -197,6 +232,7 @@ export const stateFaults = [
   ...holds,
   ...returns,
   ...migrations,
+  ...catalogue,
   ...transactions,
   ...failures,
   ...looks,
