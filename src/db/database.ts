@@ -20,7 +20,10 @@ export interface Database {
 }
 
 /** Anything that runs a statement: the pool or a transaction. */
-export type Executor = Pick<PostgresJsDatabase, 'execute' | 'select' | 'insert' | 'update' | 'delete'>
+export type Executor = Pick<
+  PostgresJsDatabase,
+  'execute' | 'select' | 'insert' | 'update' | 'delete' | 'transaction'
+>
 
 /**
  * Opens a pool lazily: nothing connects before the first statement.
@@ -101,6 +104,15 @@ export async function transaction<T>(
     return await inTime(work, milliseconds)
   } catch (error) {
     throw await classified(error, database.db, begun === undefined ? 0 : performance.now() - begun)
+  }
+}
+
+/** Runs `work` within a transaction so that its failure undoes it alone. Throws as `query` does. */
+export async function savepoint<T>(tx: Executor, work: (inner: Executor) => Promise<T>): Promise<T> {
+  try {
+    return await tx.transaction((inner) => untilConnectionLost(() => work(inner)))
+  } catch (error) {
+    throw await classified(error, tx)
   }
 }
 

@@ -52,6 +52,7 @@ export interface Named {
 
 /** SQLSTATEs of another transaction in the way: lock timeout, deadlock, serialization. */
 const lockCodes = new Set(['55P03', '40P01', '40001'])
+const insufficientPrivilege = '42501'
 /** A statement timeout; also an administrator's `pg_cancel_backend`. */
 const timeoutCode = '57014'
 /**
@@ -320,4 +321,13 @@ export function codeOf(error: unknown): string | undefined {
   if (typeof code === 'string') return code
   const cause = (error as { cause?: unknown }).cause
   return cause === undefined ? undefined : codeOf(cause)
+}
+
+/**
+ * A missing right as a refusal of the row at hand: the role's own right to write it, or that of a function which a
+ * trigger calls. Any other error is returned as it is.
+ */
+export function asPrivilegeRefusal(error: unknown): unknown {
+  const code = error instanceof SyncError ? error.facts.code : undefined
+  return code === insufficientPrivilege ? new PostgresRefusal('privilege', code, code) : error
 }

@@ -1,7 +1,7 @@
 // Runs and the lease, in one table: the running row of `clerk_sync.runs` is the right to run. It is kept by heartbeats
 // on Postgres's clock, and every transaction that writes looks at it first, so that a holder that slept stops.
 import { sql } from 'drizzle-orm'
-import { isSyncError, SyncError } from '../errors.ts'
+import { SyncError } from '../errors.ts'
 import { bringBackTimes, soon } from './clock.ts'
 import {
   arrayParameter,
@@ -11,6 +11,7 @@ import {
   query,
   transaction,
 } from './database.ts'
+import { asPrivilegeRefusal } from './failures.ts'
 import { transactionMsFor } from './patience.ts'
 import type { Shape } from './shape.ts'
 
@@ -18,8 +19,6 @@ import type { Shape } from './shape.ts'
 const silentAfter = sql.raw(`interval '30 seconds'`)
 /** How long a write waits for the app's locks. Longer would hold up everyone behind one long transaction. */
 const lockTimeout = sql.raw(`'2s'`)
-/** What the role may not do, or a trigger's function says that it may not. */
-const insufficientPrivilege = '42501'
 /** Any number will do, as long as no other part of the app locks the same one: "clerk-sx" in ASCII. */
 const fence = sql.raw('7163371136806975352')
 
@@ -246,9 +245,7 @@ export async function writeTransaction<T>(
     transactionMsFor(database.deleteMsMax),
   )
   return work.catch((error: unknown) => {
-    throw isSyncError(error) && error.facts.code === insufficientPrivilege
-      ? new PostgresRefusal('privilege', insufficientPrivilege, insufficientPrivilege)
-      : error
+    throw asPrivilegeRefusal(error)
   })
 }
 

@@ -176,13 +176,7 @@ export async function updateUsers(
   by: WrittenBy = 'pass',
 ): Promise<string[]> {
   const values = syncedKeys.map((key) => assignment(users[key]))
-  return writeRows(
-    tx,
-    writes,
-    by,
-    [...values, sql`updated_at = now()`],
-    sql`(${valuesOf('u')}) is distinct from (${valuesOf('d')})`,
-  )
+  return writeRows(tx, writes, by, [...values, sql`updated_at = now()`], differs)
 }
 
 /** Writes Clerk's times only: the values are the same, `updated_at` stays. Gives the ids of rows it wrote. */
@@ -201,7 +195,7 @@ export async function refreshUsers(
   )
 }
 
-async function writeRows(
+function writeRows(
   tx: Executor,
   writes: readonly Write[],
   by: WrittenBy,
@@ -209,6 +203,17 @@ async function writeRows(
   changed: SQL,
 ): Promise<string[]> {
   const times = [users.clerkCreatedAt, users.clerkUpdatedAt].map(assignment)
+  return writeGuarded(tx, writes, by, [...assignments, ...times], changed)
+}
+
+/** Writes the assignments to the rows that hold no newer version and for which `changed` is true, in one order. */
+export async function writeGuarded(
+  tx: Executor,
+  writes: readonly Write[],
+  by: WrittenBy,
+  assignments: SQL[],
+  changed: SQL,
+): Promise<string[]> {
   const older = sql.raw(by === 'pass' ? '<=' : '<')
   const rows = await query<{ clerk_id: string }>(
     tx,
@@ -222,7 +227,7 @@ async function writeRows(
             -- the second execution writes nothing
             and ${changed}
           order by u.clerk_id for no key update of u)
-        update users u set ${sql.join([...assignments, ...times], sql`, `)}
+        update users u set ${sql.join(assignments, sql`, `)}
         from d join locked using (clerk_id)
         where u.clerk_id = d.clerk_id
         returning u.clerk_id`,
@@ -269,3 +274,6 @@ const valuesOf = (alias: 'u' | 'd') =>
     syncedKeys.map((key) => sql`${sql.raw(alias)}.${sql.identifier(users[key].name)}`),
     sql`, `,
   )
+
+/** A value of the row (u) is not what Clerk wants (d). */
+export const differs = sql`(${valuesOf('u')}) is distinct from (${valuesOf('d')})`

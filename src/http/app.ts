@@ -2,6 +2,7 @@
 import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { Log } from '../log.ts'
+import { WaitingDeliveries } from '../sync/waiting.ts'
 import { answerWebhook, type WebhookParts } from './webhook.ts'
 
 /** Clerk's largest users are some tens of kilobytes. */
@@ -15,13 +16,14 @@ export interface AppParts extends WebhookParts {
 
 export function createApp(parts: AppParts): Hono {
   const app = new Hono()
+  const waiting = new WaitingDeliveries()
   const tooLarge = bodyLimit({
     maxSize: bodyBytesMax,
     // The rest of the body stays unread on the connection: whoever reused it would be cut off.
     onError: (context) =>
       context.json({ result: 'failed', reason: 'the body is over 1 MB' }, 413, { Connection: 'close' }),
   })
-  app.post('/api/users/webhook', tooLarge, (context) => answerWebhook(context, parts))
+  app.post('/api/users/webhook', tooLarge, (context) => answerWebhook(context, parts, waiting))
   app.all('/api/users/webhook', (context) =>
     context.json({ result: 'failed', reason: 'a webhook is a POST' }, 405, { Allow: 'POST' }),
   )

@@ -8,6 +8,7 @@ import { readState } from '../db/state.ts'
 import { isSyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { type Delivered, type DeliveryOutcome, deliverDeletion, deliverUser } from '../sync/delivery.ts'
+import type { WaitingDeliveries } from '../sync/waiting.ts'
 
 export interface WebhookParts {
   readonly database: Database
@@ -29,14 +30,19 @@ interface Answer {
   readonly result: DeliveryOutcome | 'ignored' | 'rejected' | 'failed'
   readonly reason?: string
   readonly clerkId?: string
+  readonly settled?: readonly string[]
   /** For the log alone. */
   readonly error?: unknown
 }
 
 /** Answers one delivery. Never throws. */
-export async function answerWebhook(context: Context, parts: WebhookParts): Promise<Response> {
+export async function answerWebhook(
+  context: Context,
+  parts: WebhookParts,
+  waiting: WaitingDeliveries,
+): Promise<Response> {
   const svixId = readableId(context.req.header('svix-id'))
-  const { status, error, ...facts } = await answerOf(context.req.raw, parts)
+  const { status, error, ...facts } = await answerOf(context.req.raw, parts, waiting)
   // Of a user who was turned away the sender hears nothing more: that must not pass for success in the log.
   const isFine = status === 200 && facts.result !== 'refused' && facts.result !== 'rejected'
   const cause = error === undefined ? {} : { err: error }
@@ -49,7 +55,7 @@ function readableId(svixId: string | undefined): string | null {
   return svixId !== undefined && /^[\w-]{1,64}$/.test(svixId) ? svixId : null
 }
 
-async function answerOf(request: Request, parts: WebhookParts): Promise<Answer> {
+async function answerOf(request: Request, parts: WebhookParts, waiting: WaitingDeliveries): Promise<Answer> {
   const { signingSecret } = parts
   if (signingSecret === undefined) return unavailable('CLERK_WEBHOOK_SIGNING_SECRET is not set')
   const delivery = await readDelivery(request, signingSecret)
@@ -59,7 +65,7 @@ async function answerOf(request: Request, parts: WebhookParts): Promise<Answer> 
   if (shape === undefined) return unavailable('the table is not ready yet')
   const clerkId = delivery.kind === 'user' ? delivery.user.clerkId : delivery.clerkId
   try {
-    const work = apply(delivery, shape, parts)
+    const work = apply(delivery, shape, parts, waiting)
     return { ...(await inTime(work, parts.answerMsMax ?? answerMsMax)), clerkId }
   } catch (error) {
     const reason = isSyncError(error) ? error.message : 'the delivery could not be written'
@@ -71,6 +77,7 @@ async function apply(
   delivery: Exclude<Delivery, { kind: 'malformed' | 'other' }>,
   shape: Shape,
   parts: WebhookParts,
+  waiting: WaitingDeliveries,
 ): Promise<Answer> {
   const { database } = parts
   const state = await readState(database.db, shape)
@@ -78,13 +85,14 @@ async function apply(
   if (delivery.instanceId !== undefined && delivery.instanceId !== state.instanceId) {
     return { status: 400, result: 'failed', reason: 'the event is of another Clerk instance' }
   }
+  const ours = waiting.keepOnly(state.instanceId)
   if (delivery.kind === 'deletion') {
-    return applied(await deliverDeletion(database, delivery.clerkId, parts.policy))
+    return applied(await deliverDeletion(database, delivery.clerkId, parts.policy, { shape, waiting: ours }))
   }
   const { user } = delivery
   // A repeat would be the same; a pass will name it again.
   if (user.kind === 'rejected') return { status: 200, result: 'rejected', reason: user.reason }
-  return applied(await deliverUser(database, shape, user.desired))
+  return applied(await deliverUser(database, shape, user.desired, ours))
 }
 
 /** What is written after all is written once: the repeat finds it done. */
@@ -100,6 +108,6 @@ async function inTime(work: Promise<Answer>, milliseconds: number): Promise<Answ
   }
 }
 
-const applied = ({ outcome, ...reason }: Delivered): Answer => ({ status: 200, result: outcome, ...reason })
+const applied = ({ outcome, ...facts }: Delivered): Answer => ({ status: 200, result: outcome, ...facts })
 
 const unavailable = (reason: string): Answer => ({ status: 503, result: 'failed', reason })

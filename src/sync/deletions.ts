@@ -20,12 +20,12 @@ import type { CurrentRow } from '../db/schema.ts'
 import { deleteUsers } from '../db/tombstones.ts'
 import { readRows } from '../db/users.ts'
 import { type Allowance, isStillAllowed, keepByPolicy, readAllowance, withhold } from './allowance.ts'
-import { lockTries } from './apply.ts'
 import { writeFenced } from './fenced.ts'
 import { isShortfallGrave } from './guard.ts'
 import { noteClockMissing, type Pass, settlesIn } from './pass.ts'
 import { isSettled } from './plan.ts'
 import { rejectDeletion, rejectUntried } from './refusals.ts'
+import { lockTries } from './writer.ts'
 
 /** Clerk takes up to 100 ids in one request; one of them is the canary. */
 const candidatesPerRequest = 99

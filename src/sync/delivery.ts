@@ -7,8 +7,12 @@ import { statementMsFor } from '../db/patience.ts'
 import type { DesiredUser } from '../db/schema.ts'
 import type { Shape } from '../db/shape.ts'
 import { deleteUser } from '../db/tombstones.ts'
+import { readUniqueColumns } from '../db/unique.ts'
 import { insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
-import { SyncError } from '../errors.ts'
+import { isSyncError, SyncError } from '../errors.ts'
+import { isUnique } from './refusals.ts'
+import { settleTogether } from './together.ts'
+import { WaitingDeliveries } from './waiting.ts'
 
 export type DeliveryOutcome =
   | 'created'
@@ -28,6 +32,8 @@ export interface Delivered {
   readonly outcome: DeliveryOutcome
   /** Of `refused`: by what. */
   readonly reason?: string
+  /** Ids of users who had been refused before and could be written now. */
+  readonly settled?: readonly string[]
 }
 
 /** A lock is tried again at once; Svix tries a 503 again in seconds. */
@@ -35,9 +41,20 @@ const tries = 2
 /** Every tombstone is younger than that. */
 const always = Number.NEGATIVE_INFINITY
 
-/** Writes a user as a webhook has it. Throws `transient` for whatever a repeat of the delivery can cure. */
-export function deliverUser(database: Database, shape: Shape, user: DesiredUser): Promise<Delivered> {
-  return withoutLocks(async () => {
+/** So many rounds find out who of a few is kept from being written; Svix waits for the answer. */
+const roundsMax = 4
+
+/**
+ * Writes a user as a webhook has it, and together with it those of `waiting` who waited for it. Throws `transient` for
+ * whatever a repeat of the delivery can cure.
+ */
+export async function deliverUser(
+  database: Database,
+  shape: Shape,
+  user: DesiredUser,
+  waiting: WaitingDeliveries = new WaitingDeliveries(),
+): Promise<Delivered> {
+  const written = await orRefusal(async () => {
     const outcome = await writeTransaction(database, { runId: null, fence: 'none' }, async (tx) => {
       // Within the transaction: outside of it a lock on the whole table would be waited for without end.
       const [row] = await readRows(tx, [user.clerkId], shape)
@@ -49,21 +66,100 @@ export function deliverUser(database: Database, shape: Shape, user: DesiredUser)
       return created.length > 0 ? 'created' : writeNewer(tx, user)
     })
   })
+  if (typeof written !== 'string') return deliverRefused(database, shape, user, written, waiting)
+  if (written === 'stale') return { outcome: written }
+  waiting.delete(user.clerkId)
+  // What this user had given up may be what another one waits for.
+  return written === 'updated'
+    ? { outcome: written, ...(await settleWaiting(database, shape, waiting, 1)) }
+    : { outcome: written }
 }
 
-/** Deletes a user whatever its row's version, and leaves a tombstone. Throws `transient` as above. */
-export function deliverDeletion(
+/** Another row holds a value of this user: if the delivery of that row's user was refused, too, both can be written now. */
+async function deliverRefused(
+  database: Database,
+  shape: Shape,
+  user: DesiredUser,
+  refusal: PostgresRefusal,
+  waiting: WaitingDeliveries,
+): Promise<Delivered> {
+  const refused = {
+    outcome: 'refused',
+    reason: `refused by ${refusal.constraint} (${refusal.code})`,
+  } as const
+  if (!isUnique(refusal)) return refused
+  waiting.add(user, refusal)
+  const { settled = [] } = await settleWaiting(database, shape, waiting, 2)
+  if (!settled.includes(user.clerkId)) return { ...refused, ...(settled.length > 0 ? { settled } : {}) }
+  return { outcome: 'updated', settled }
+}
+
+/** Writes those who wait, if there are at least `membersMin`. Whatever goes wrong here is no failure of the delivery. */
+async function settleWaiting(
+  database: Database,
+  shape: Shape,
+  waiting: WaitingDeliveries,
+  membersMin: number,
+): Promise<Pick<Delivered, 'settled'>> {
+  if (waiting.all().length < membersMin) return {}
+  try {
+    const ids = waiting.all().map(({ user }) => user.clerkId)
+    const rows = await writeTransaction(database, { runId: null, fence: 'none' }, (tx) =>
+      readRows(tx, ids, shape),
+    )
+    const versions = new Map(rows.map((row) => [row.clerkId, row.clerkUpdatedAt]))
+    for (const { user } of waiting.all()) {
+      if ((versions.get(user.clerkId) ?? Number.NEGATIVE_INFINITY) >= user.clerkUpdatedAt) {
+        waiting.delete(user.clerkId)
+      }
+    }
+    const members = waiting.all().map(({ user, refusal }) => ({
+      write: user,
+      hasRow: versions.has(user.clerkId),
+      refusal,
+    }))
+    const columns = await readUniqueColumns(
+      database.db,
+      members.map(({ refusal }) => refusal.constraint),
+    )
+    const { updated, created } = await settleTogether(
+      members,
+      { columns, by: 'webhook', youngSince: always },
+      { membersMin, stuckMax: members.length, roundsMax },
+      (fence, write) => writeTransaction(database, { runId: null, fence }, write),
+    )
+    const settled = [...updated, ...created]
+    for (const id of settled) waiting.delete(id)
+    return settled.length > 0 ? { settled } : {}
+  } catch (error) {
+    if (isSyncError(error) || error instanceof PostgresRefusal) return {}
+    throw error
+  }
+}
+
+/**
+ * Deletes a user whatever its row's version, and leaves a tombstone. Then writes those who waited for what the row had.
+ * Throws `transient` as above.
+ */
+export async function deliverDeletion(
   database: Database,
   clerkId: string,
   policy: 'sync' | 'upsert-only',
+  others?: { readonly shape: Shape; readonly waiting: WaitingDeliveries },
 ): Promise<Delivered> {
-  if (policy === 'upsert-only') return Promise.resolve({ outcome: 'kept' })
-  return withoutLocks(async () => {
-    const deleted = await writeTransaction(database, { runId: null, fence: 'exclusive' }, (tx) =>
+  others?.waiting.delete(clerkId)
+  if (policy === 'upsert-only') return { outcome: 'kept' }
+  const deleted = await orRefusal(async () => {
+    const isDeleted = await writeTransaction(database, { runId: null, fence: 'exclusive' }, (tx) =>
       deleteUser(tx, clerkId, statementMsFor(database.deleteMsMax)),
     )
-    return deleted ? 'deleted' : 'absent'
+    return isDeleted ? 'deleted' : 'absent'
   })
+  if (typeof deleted !== 'string') {
+    return { outcome: 'refused', reason: `refused by ${deleted.constraint} (${deleted.code})` }
+  }
+  if (deleted === 'absent' || others === undefined) return { outcome: deleted }
+  return { outcome: deleted, ...(await settleWaiting(database, others.shape, others.waiting, 1)) }
 }
 
 async function writeNewer(
@@ -74,15 +170,14 @@ async function writeNewer(
   return (await refreshUsers(tx, [user], 'webhook')).length > 0 ? 'refreshed' : 'stale'
 }
 
-async function withoutLocks(write: () => Promise<DeliveryOutcome>): Promise<Delivered> {
+/** The outcome, or what the app's schema refuses the row by. Throws for all that a repeat can cure. */
+async function orRefusal(write: () => Promise<DeliveryOutcome>): Promise<DeliveryOutcome | PostgresRefusal> {
   for (let tryNumber = 1; ; tryNumber++) {
     try {
-      return { outcome: await write() }
+      return await write()
     } catch (error) {
       if (!(error instanceof PostgresRefusal)) throw error
-      if (error.kind === 'row') {
-        return { outcome: 'refused', reason: `refused by ${error.constraint} (${error.code})` }
-      }
+      if (error.kind === 'row') return error
       if (error.kind === 'privilege') {
         throw new SyncError('configuration', 'the database role lacks a privilege', {
           hint: 'Grant what the README lists to the role in DATABASE_URL.',

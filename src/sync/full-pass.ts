@@ -4,13 +4,14 @@ import { isStorableTime, type ReadableUser, type ReadUser } from '../clerk/user.
 import type { CurrentRow } from '../db/schema.ts'
 import type { Progress } from '../db/state.ts'
 import { countRows, countRowsOf, readAbsentIds, readUndatedIds } from '../db/users.ts'
-import { applyUsers, retryRefused } from './apply.ts'
+import { applyUsers } from './apply.ts'
 import type { ClerkClock } from './clock.ts'
 import { countAgain, countUsers } from './count.ts'
 import { confirmCandidates, deleteDenied } from './deletions.ts'
 import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
 import { shortfallOf } from './guard.ts'
 import { type Pass, settlesIn } from './pass.ts'
+import { settleRefused } from './settle.ts'
 import { type WalkPage, walkUsers } from './walk.ts'
 
 /** A listing may lag so long behind the writes: the watermark stays as far behind. */
@@ -92,7 +93,7 @@ export async function runFullPass(
   if (shortfall() > 0) countAfter = await countAgain(pass)
   pass.tally.shortfall = shortfall()
   await deleteDenied(pass, proof, Math.max(before.count, countAfter), take)
-  await retryRefused(pass)
+  await settleRefused(pass)
   if (!pass.tally.complete) return undefined
   return closeFullPass(
     pass,

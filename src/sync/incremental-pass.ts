@@ -4,11 +4,12 @@ import type { ReadableUser } from '../clerk/user.ts'
 import { countRows, countRowsOf } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
 import { holdOf, reasonOf } from './allowance.ts'
-import { applyUsers, retryRefused } from './apply.ts'
+import { applyUsers } from './apply.ts'
 import { countAgain, countUsers } from './count.ts'
 import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
 import { watermarkOf } from './full-pass.ts'
 import type { Pass } from './pass.ts'
+import { settleRefused } from './settle.ts'
 
 /** The first page is small: in five minutes few users change. The others are as large as Clerk gives them. */
 const firstPageSize = 100
@@ -33,7 +34,7 @@ export async function runIncrementalPass(
   if ('stepUp' in read) return read
   if (!pass.tally.complete) return { stepUp: 'a user without a readable id was met' }
   // What one user gave up may have been another's a moment too early.
-  await retryRefused(pass)
+  await settleRefused(pass)
 
   let { count: countAfter } = await countUsers(pass)
   const difference: Difference = {

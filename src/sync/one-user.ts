@@ -6,6 +6,7 @@ import { applyUsers } from './apply.ts'
 import { askByIds, deleteBatch, noteAges } from './deletions.ts'
 import { noteClockMissing, type Pass } from './pass.ts'
 import { isSettled } from './plan.ts'
+import { settleRefused } from './settle.ts'
 
 /** So many other rows are looked at for users who can prove an answer, and so many of these are asked along in turn. */
 const canariesRead = 20
@@ -20,8 +21,10 @@ export async function reconcileUser(pass: Pass, clerkId: string): Promise<void> 
     return
   }
   tally.counts.seen = 1
-  if (user.kind === 'user') await applyUsers(pass, [user.desired])
-  else if (user.kind === 'rejected') tally.rejected.set(clerkId, user.reason)
+  if (user.kind === 'user') {
+    await applyUsers(pass, [user.desired])
+    await settleRefused(pass)
+  } else if (user.kind === 'rejected') tally.rejected.set(clerkId, user.reason)
   else tally.unreadable = 1
 }
 

@@ -131,9 +131,11 @@ export class Tally {
   settlesInMs = 0
   /** Fallbacks used, and what is open. */
   readonly notes = new Set<string>()
-  /** Users that Postgres refused, to be tried once more after the deletions. */
-  readonly refused = new Map<string, DesiredUser>()
-  /** Who was ever refused, by constraint. */
+  /** Users that Postgres refused, to be tried once more after the deletions; without values where they are very many. */
+  readonly waiting = new Map<string, DesiredUser | undefined>()
+  /** How many users each unique constraint has refused with their pages. */
+  readonly uniqueRefusals = new Map<string, number>()
+  /** Who was refused in a way that counts, by constraint. */
   readonly refusals = new Map<string, Set<string>>()
 
   /** All counts, rejections included. */

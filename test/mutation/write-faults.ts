@@ -43,8 +43,8 @@ const updates = faultsIn(
     ],
     [
       'an update writes what is the same',
-      "sql`(${valuesOf('u')}) is distinct from (${valuesOf('d')})`",
-      'sql`true`',
+      'sql`updated_at = now()`], differs)',
+      'sql`updated_at = now()`], sql`true`)',
     ],
     ['a refresh moves updated_at', '    [],\n', '    [sql`updated_at = now()`],\n'],
     [
@@ -182,4 +182,56 @@ const deliveries = faultsIn(
   ],
 )
 
-export const writeFaults = [...inserts, ...updates, ...deletions, ...deliveries]
+const uniqueness = faultsIn(
+  'db/unique.ts',
+  ['test/db/unique.test.ts'],
+  [
+    ['a row is blanked whatever its version', '    differs,\n', '    sql`true or ${differs}`,\n'],
+    ['a webhook blanks at an equal version', '    by,\n', "    'pass',\n"],
+    ['a column that takes no null is made null', 'column.takesNull ? sql`null`', 'true ? sql`null`'],
+    ['all blanks are the same', 'md5(u.clerk_id)', "md5('')"],
+    ['two blanks differ in their case alone', 'md5(u.clerk_id)', 'u.clerk_id'],
+    [
+      'only plain columns count',
+      'or exists (select from pg_depend',
+      'or false and exists (select from pg_depend',
+    ],
+    ['an index of another table counts', "i.indrelid = to_regclass('users') and", ''],
+    [
+      'two nulls are never the same',
+      "coalesce(not (to_jsonb(i) ->> 'indnullsnotdistinct')::boolean, true)",
+      'true',
+    ],
+    ['one index that takes null suffices', 'bool_and(not', 'bool_or(not'],
+    ['columns of the app are blanked', 'and a.attname = any(', 'and a.attname <> all('],
+  ],
+)
+
+const settlements = faultsIn(
+  'sync/together.ts',
+  ['test/sync/swaps.test.ts'],
+  [
+    ['a blank may stay', 'if (!isWritten.has(id) && !stuck.has(id)) stuck.set(id, null)', ''],
+    [
+      'who is stuck stays blank',
+      '  if (stuck.size > 0) throw new Stuck(stuck)\n  return { updated, created }',
+      '  return { updated, created }',
+    ],
+    ['nobody is blanked', 'blankUsers(inner, part, columns, by))', 'blankUsers(inner, part, [], by))'],
+    ['a deferred constraint speaks at the commit', '  await checkAtOnce(tx)\n', ''],
+    [
+      'who is stuck is tried with the others again',
+      'members.filter(({ write }) => !stuck.has(write.clerkId))',
+      '[...members]',
+    ],
+  ],
+)
+
+export const writeFaults = [
+  ...inserts,
+  ...updates,
+  ...deletions,
+  ...deliveries,
+  ...uniqueness,
+  ...settlements,
+]

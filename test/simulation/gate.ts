@@ -175,15 +175,19 @@ export class Gate {
             const lost = new Promise<never>((_resolve, reject) => {
               lose = reject
             })
-            const execute = async (statement: unknown) => {
-              try {
-                return await run(tx, 'statement', statement)
-              } catch (error) {
-                if (lostCodes.has((error as { code?: string }).code ?? '')) lose(error)
-                throw error
-              }
-            }
-            const done = await Promise.race([work({ execute }), lost])
+            const gatedIn = (executor: typeof tx): unknown => ({
+              execute: async (statement: unknown) => {
+                try {
+                  return await run(executor, 'statement', statement)
+                } catch (error) {
+                  if (lostCodes.has((error as { code?: string }).code ?? '')) lose(error)
+                  throw error
+                }
+              },
+              transaction: (inner: (tx: unknown) => Promise<unknown>) =>
+                executor.transaction((savepoint) => inner(gatedIn(savepoint))),
+            })
+            const done = await Promise.race([work(gatedIn(tx)), lost])
             await this.enter(actor, 'commit', 'commit')
             return done
           }, config)

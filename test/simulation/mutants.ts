@@ -184,7 +184,7 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'report counts what was planned',
     edits: [
-      ['sync/apply.ts', 'counts.updated += done.updated.length', 'counts.updated += plan.updates.length'],
+      ['sync/writer.ts', 'counts.updated += done.updated.length', 'counts.updated += plan.updates.length'],
     ],
   },
 ]

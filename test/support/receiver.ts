@@ -4,6 +4,7 @@ import type { DesiredUser } from '../../src/db/schema.ts'
 import { readShape, type Shape } from '../../src/db/shape.ts'
 import type { SandboxUser } from '../../src/dev/sandbox/server.ts'
 import { type DeliveryOutcome, deliverDeletion, deliverUser } from '../../src/sync/delivery.ts'
+import { WaitingDeliveries } from '../../src/sync/waiting.ts'
 import { createdAt } from './endpoint.ts'
 
 /** The receiving side: a pool of its own, as the worker has one beside the run's. */
@@ -18,11 +19,13 @@ export interface Receiver {
 export async function openReceiver(url: string, options: { deleteMsMax?: number } = {}): Promise<Receiver> {
   const database = openDatabase(url, options)
   const shape = await readShape(database.db)
+  const waiting = new WaitingDeliveries()
   return {
     database,
     shape,
-    user: async (user) => (await deliverUser(database, shape, user)).outcome,
-    deletion: async (id, policy = 'sync') => (await deliverDeletion(database, id, policy)).outcome,
+    user: async (user) => (await deliverUser(database, shape, user, waiting)).outcome,
+    deletion: async (id, policy = 'sync') =>
+      (await deliverDeletion(database, id, policy, { shape, waiting })).outcome,
   }
 }
 

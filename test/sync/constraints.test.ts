@@ -103,40 +103,14 @@ describe('a unique email', () => {
   test.each([
     ['ascending', 1],
     ['descending', -1],
-  ])('handed on along four users (%s) lands within as many runs', async (_order, step) => {
+  ])('handed on along four users (%s) lands in one run', async (_order, step) => {
     const chain = [...[5, 6, 7, 8].map(idAt)].sort()
     if (step < 0) chain.reverse()
     chain.forEach((id, index) => {
       const next = chain[index + 1]
       setEmail(id, next === undefined ? 'end@example.com' : `${next.toLowerCase()}@example.com`)
     })
-    let runs = 0
-    for (let status = ''; status !== 'succeeded'; runs++) {
-      const { report } = await world.sync()
-      status = report.status
-      expect(['succeeded', 'partial']).toContain(status)
-      expect(runs).toBeLessThan(4)
-    }
-    expect(await world.rows()).toEqual(world.wanted())
-  })
-
-  test('that two users have swapped stays with both, by name in every run, until one row is emptied', async () => {
-    const [a, b] = [idAt(3), idAt(9)]
-    const before = await world.rows()
-    setEmail(a, `${b.toLowerCase()}@example.com`)
-    setEmail(b, `${a.toLowerCase()}@example.com`)
-    for (let times = 0; times < 2; times++) {
-      await expectRejected(
-        await world.sync(),
-        [a, b],
-        /^email is taken by another row \(23505, one_address\)$/,
-      )
-      const rows = await world.rows()
-      expect([rows.get(a), rows.get(b)]).toEqual([before.get(a), before.get(b)])
-    }
-    // No order of single writes can do it; a hand can.
-    await run(`update users set email = null where clerk_id = '${a}'`)
-    expect((await world.sync()).report).toMatchObject({ status: 'succeeded', counts: { updated: 2 } })
+    expect((await world.sync()).report).toMatchObject({ status: 'succeeded', counts: { updated: 4 } })
     expect(await world.rows()).toEqual(world.wanted())
   })
 

@@ -172,6 +172,95 @@ describe('what the app’s schema refuses', () => {
     },
   )
 
+  const addressed = (id: string, version: number, email: string) =>
+    userOf(id, version, { values: { name: `V${version}`, email, imageUrl: '' } })
+  const emailsOf = async (ids: readonly string[]) => {
+    const rows = await db.sql`select clerk_id, email from users where clerk_id = any(${ids as string[]})`
+    const emails = new Map(rows.map((row) => [row.clerk_id, row.email]))
+    return ids.map((id) => emails.get(id))
+  }
+  /** So many users, each with an address of its own. */
+  async function owners(count: number) {
+    const ids = Array.from({ length: count }, () => newUserId())
+    const emails = ids.map((id) => `${id.toLowerCase()}@example.com`)
+    for (const [index, id] of ids.entries()) await receiver.user(addressed(id, 0, emails[index] ?? ''))
+    return { ids, emails }
+  }
+
+  test.each([
+    ['two', [0, 1]],
+    ['two, the other way round', [1, 0]],
+    ...[
+      [0, 1, 2],
+      [0, 2, 1],
+      [1, 0, 2],
+      [1, 2, 0],
+      [2, 0, 1],
+      [2, 1, 0],
+    ].map((order) => [`three, in the order ${order}`, order] as [string, number[]]),
+    ['nine', [4, 8, 0, 3, 1, 7, 2, 6, 5]],
+  ] as [string, number[]][])(
+    'addresses handed on in a circle of %s land with the last delivery',
+    async (_says, order) => {
+      const { ids, emails } = await owners(order.length)
+      const wanted = ids.map((_id, index) => emails.at(index - 1))
+      const outcomes = []
+      for (const index of order) {
+        outcomes.push(await receiver.user(addressed(ids[index] ?? '', 5, wanted[index] ?? '')))
+        // Nobody's address is ever taken away in between.
+        expect((await emailsOf(ids)).every((email) => typeof email === 'string')).toBe(true)
+      }
+      expect(outcomes).toEqual([...order.slice(1).map(() => 'refused'), 'updated'])
+      expect(await emailsOf(ids)).toEqual(wanted)
+      for (const [index, id] of ids.entries()) {
+        expect(await receiver.user(addressed(id, 4, 'late@example.com'))).toBe('stale')
+        expect(await receiver.user(addressed(id, 5, wanted[index] ?? ''))).toBe('stale')
+      }
+    },
+  )
+
+  test('an address given up lands with the one who waited for it, and so does one whose row is deleted', async () => {
+    const { ids, emails } = await owners(2)
+    const [a, b] = ids as [string, string]
+    const fresh = newUserId()
+    expect(await receiver.user(addressed(a, 5, emails[1] ?? ''))).toBe('refused')
+    expect(await receiver.user(addressed(fresh, 5, emails[0] ?? ''))).toBe('refused')
+    expect(await receiver.user(addressed(b, 5, `new-${emails[1]}`))).toBe('updated')
+    expect(await emailsOf([a, b, fresh])).toEqual([emails[1], `new-${emails[1]}`, emails[0]])
+
+    const heir = newUserId()
+    expect(await receiver.user(addressed(heir, 5, emails[0] ?? ''))).toBe('refused')
+    expect(await receiver.deletion(fresh)).toBe('deleted')
+    expect(await emailsOf([heir, fresh])).toEqual([emails[0], undefined])
+  })
+
+  test('who waits is written as the newest delivery has it, and not at all once deleted', async () => {
+    const { ids, emails } = await owners(2)
+    const [a, b] = ids as [string, string]
+    const fresh = newUserId()
+    expect(await receiver.user(addressed(a, 7, emails[1] ?? ''))).toBe('refused')
+    expect(await receiver.user({ ...addressed(a, 5, emails[1] ?? ''), clerkUpdatedAt: createdAt + 5 })).toBe(
+      'refused',
+    )
+    expect(await receiver.user(addressed(fresh, 5, emails[1] ?? ''))).toBe('refused')
+    expect(await receiver.deletion(fresh)).toBe('absent')
+    expect(await receiver.user(addressed(b, 5, `new-${emails[1]}`))).toBe('updated')
+    expect(await look(db.sql, a)).toMatchObject({ name: 'V7', clerkUpdatedAt: createdAt + 7 })
+    expect(await standing(db.sql, fresh)).toEqual({ name: null, tombstone: true })
+  })
+
+  test('an address that a row of the app has stays with it, however many wait', async () => {
+    await db.sql`insert into users (clerk_id, name, image_url, email) values ('the app''s own', '', '', 'own@example.com')`
+    const { ids, emails } = await owners(3)
+    for (const id of ids) expect(await receiver.user(addressed(id, 5, 'own@example.com'))).toBe('refused')
+    expect(await emailsOf(["the app's own", ...ids])).toEqual(['own@example.com', ...emails])
+    // Two others who swap are none the worse for it.
+    const pair = await owners(2)
+    expect(await receiver.user(addressed(pair.ids[0] ?? '', 5, pair.emails[1] ?? ''))).toBe('refused')
+    expect(await receiver.user(addressed(pair.ids[1] ?? '', 5, pair.emails[0] ?? ''))).toBe('updated')
+    expect(await emailsOf(pair.ids)).toEqual([...pair.emails].reverse())
+  })
+
   test('is refused for good: a row that others refer to; it stays, and leaves no tombstone', async () => {
     const id = newUserId()
     await receiver.user(userOf(id, 0))
