@@ -94,6 +94,15 @@ describe('README', () => {
     for (const command of commands) expect(command).toMatch(/^npm run --silent /)
   })
 
+  it('gives the worker of the tutorial a port that `next dev` leaves free, the same everywhere', () => {
+    const [, section = ''] = readme.split('## Webhooks on your own machine')
+    const [, port] = /^ +PORT=(\d+)$/m.exec(section) ?? []
+    const [, relayed] = /--forward-to http:\/\/127\.0\.0\.1:(\d+)\//.exec(section) ?? []
+    expect(port).toMatch(/^\d+$/)
+    expect(port).not.toBe('3000')
+    expect(relayed).toBe(port)
+  })
+
   it('shows every exit code', () => {
     const shown = table('exit').flatMap(([codes = '']) => codes.split(', ').map(Number))
     expect(shown.sort()).toEqual([...Object.values(exitCodes), 130, 143].sort())

@@ -32,8 +32,13 @@ export function refuseSwallowedFlags(program: Command, args: readonly string[]):
     // npm answers `--version` itself.
     if (name !== undefined && name !== 'version') flags.set(name, { name, takesValue: required })
   }
+  refuseSwallowed([...flags.values()], args)
+}
+
+/** The same for flags that are another program's. */
+export function refuseSwallowed(flags: readonly Flag[], args: readonly string[]): void {
   const env = environment()
-  const swallowed = swallowedFlags([...flags.values()], env)
+  const swallowed = swallowedFlags(flags, env)
   if (swallowed.length === 0) return
   const command = commandWithSeparator(env.npm_lifecycle_event ?? '', swallowed, args)
   throw new SyncError(

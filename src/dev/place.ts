@@ -22,9 +22,10 @@ export function ownPlace(): string {
  * start, so that every process of then has ended; or `elsewhere`, of which nothing is known.
  */
 export function whereIs(written: string): 'here' | 'before' | 'elsewhere' {
-  if (written === ownPlace()) return 'here'
-  const [host, boot] = written.split('/')
+  const [host, boot, namespace] = written.split('/')
   const own = place()
+  // A machine may take another name meanwhile, where the boot has one.
+  if (boot === own.boot && namespace === own.namespace && (boot !== '' || host === own.host)) return 'here'
   return host === own.host && boot !== own.boot ? 'before' : 'elsewhere'
 }
 

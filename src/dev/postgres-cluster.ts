@@ -104,11 +104,11 @@ const orphanSecondsMax = 10
 /**
  * Runs a program that keeps the lock of the system on the folder: it and whatever it starts hold that lock to their end,
  * also one by SIGKILL, and every container under the same kernel sees it. So no second Postgres can start on these data
- * where the first is seen by no process id. A system without the program `flock` has to do without.
+ * where the first is seen by no process id. Where the system or the folder knows no such lock, it is done without.
  */
 async function runLocked(home: Home, command: readonly [string, ...string[]]): Promise<Outcome> {
   const [program, ...args] = command
-  if (!(await hasFlock(home))) return runAs(home.account, program, args)
+  if ((await lockOf(home)) === 'unknown') return runAs(home.account, program, args)
   const wait = ['--timeout', String(orphanSecondsMax)]
   const { code, output } = await runAs(home.account, 'flock', [...wait, clusterOf(home.path), ...command])
   return {
@@ -117,15 +117,20 @@ async function runLocked(home: Home, command: readonly [string, ...string[]]): P
   }
 }
 
-async function hasFlock(home: Home): Promise<boolean> {
-  return (await runAs(home.account, 'flock', ['--version'])).code === 0
+/** Of no error of the program `flock` itself. */
+const heldExitCode = 200
+
+/** Whether somebody holds the lock. `unknown` on macOS, and on some folders shared by a network or a virtual machine. */
+async function lockOf(home: Home): Promise<'free' | 'held' | 'unknown'> {
+  const flags = ['--nonblock', '--conflict-exit-code', String(heldExitCode)]
+  const { code } = await runAs(home.account, 'flock', [...flags, clusterOf(home.path), 'true'])
+  return code === 0 ? 'free' : code === heldExitCode ? 'held' : 'unknown'
 }
 
 /** Whether the Postgres that was started in that other place may still run. */
 async function mayRunElsewhere(home: Home, place: string): Promise<boolean> {
   if (whereIs(place) === 'before') return false
-  if (!isSameKernel(place) || !(await hasFlock(home))) return true
-  return (await runAs(home.account, 'flock', ['--nonblock', clusterOf(home.path), 'true'])).code !== 0
+  return !isSameKernel(place) || (await lockOf(home)) !== 'free'
 }
 
 /** Stops it, whoever is connected. Throws if it goes on running for a minute. */

@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
+import { refuseSwallowed } from '../cli/command-line.ts'
 import { outliveReaders, sayError } from '../cli/output.ts'
 import { openTarget } from '../cli/target.ts'
 import { loadDatabase } from '../config.ts'
@@ -14,6 +15,11 @@ process.on('SIGINT', () => {}).on('SIGTERM', () => {})
 
 outliveReaders()
 try {
+  // drizzle-kit's own.
+  refuseSwallowed(
+    ['port', 'host'].map((name) => ({ name, takesValue: true })),
+    process.argv.slice(2),
+  )
   const { database, warnings } = loadDatabase()
   for (const warning of warnings) process.stderr.write(`${warning}\n`)
   const target = await openTarget(database, (message) => process.stderr.write(`${message}\n`))

@@ -36,6 +36,7 @@ describe('a flag without -- before it', () => {
     [['status', '--limit=1'], 'npm run status -- --limit=1'],
     [['status', '--limit', '1'], 'npm run status -- --limit 1'],
     [['sandbox', '--users=50', '--port=4020'], 'npm run sandbox -- --port=4020 --users=50'],
+    [['db:studio', '--port=4983'], 'npm run db:studio -- --port=4983'],
     [['simulate', '--seeds=5'], 'npm run simulate -- --seeds=5'],
     [['crash', '--kills=5'], 'npm run crash -- --kills=5'],
   ])(

@@ -464,6 +464,7 @@ describe.runIf(hasContainers)('a container that shares the folder', () => {
 test('what a machine wrote before its last start has ended, and what another wrote is not known', () => {
   const [host, boot, namespace] = ownPlace().split('/')
   expect(whereIs(ownPlace())).toBe('here')
+  if (boot !== '') expect(whereIs(`renamed/${boot}/${namespace}`)).toBe('here')
   expect(whereIs(`${host}/${boot}/${namespace}1`)).toBe('elsewhere')
   expect(whereIs(`${host}/another/${namespace}`)).toBe('before')
   expect(whereIs(`another/another/${namespace}`)).toBe('elsewhere')

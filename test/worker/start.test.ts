@@ -16,6 +16,7 @@ test.concurrent('a port that is taken is named', async (context) => {
   const { code, stderr } = await worker.ended
   expect(code).toBe(78)
   expect(stderr).toContain(`port ${port} on 127.0.0.1 is taken`)
+  expect(stderr).toContain('such as PORT=3100')
   expect(stderr).toContain('Set PORT')
   expect(await snapshot(shop.database.sql)).toEqual(before)
 })
