@@ -121,12 +121,20 @@ describe('usage', () => {
 describe('migrate and status', () => {
   test('need no key, and see a new database become an empty table and then a synced one', async (context) => {
     const own = await openShopForTest(context, { count: 12, empty: true })
+    const nothingYet = {
+      instanceId: null,
+      rows: 0,
+      deletionHold: null,
+      lastSuccess: null,
+      open: [],
+      runs: [],
+    }
     const status = async () => {
       const ended = await own.run(['status', '--json'], { CLERK_SECRET_KEY: '' })
       expect(ended.code).toBe(0)
       return JSON.parse(ended.stdout)
     }
-    expect(await status()).toEqual({ instanceId: null, rows: 0, deletionHold: null, runs: [] })
+    expect(await status()).toEqual(nothingYet)
     const migrate = () =>
       own.project.start(['npm', 'run', '--silent', 'db:migrate'], { DATABASE_URL: own.database.url }).ended
     const first = await migrate()
@@ -135,11 +143,16 @@ describe('migrate and status', () => {
     const migrated = await snapshot(own.database.sql)
     expect(linesOf((await migrate()).stdout)).toMatchObject([{ msg: 'migrated', applied: 0 }])
     expect(await snapshot(own.database.sql)).toEqual(migrated)
-    expect(await status()).toEqual({ instanceId: null, rows: 0, deletionHold: null, runs: [] })
+    expect(await status()).toEqual(nothingYet)
 
     const ran = reportOf(await own.run(['sync', '--json']))
     const after = await status()
-    expect(after).toMatchObject({ instanceId: own.sandbox.instanceId, rows: 12 })
+    expect(after).toMatchObject({
+      instanceId: own.sandbox.instanceId,
+      rows: 12,
+      lastSuccess: { runId: 1, pass: 'full' },
+      open: [],
+    })
     expect(after.runs).toEqual([
       expect.objectContaining({
         runId: 1,

@@ -52,14 +52,14 @@ test.each([
   expect((await world.sync()).report).toMatchObject({ status: 'succeeded', counts: { created: 20 } })
 })
 
-test('a Postgres that only reads, as after a failover, is a matter of trying again', async () => {
+test('a primary whose setting lets it only read is wrong configuration, since no waiting mends it', async () => {
   world = await createWorld({ users: seedUsers({ count: 20, seed: 3 }) })
   await world.sync()
   const name = new URL(world.database.url).pathname.slice(1)
   await world.database.sql.unsafe(`alter database ${name} set default_transaction_read_only = on`)
   const outcome = await world.sync()
-  expect(outcome.report.error).toMatchObject({ kind: 'transient' })
-  expect(exitCodeOf(outcome, noFlags)).toBe(75)
+  expect(outcome.report.error).toMatchObject({ kind: 'configuration' })
+  expect(exitCodeOf(outcome, noFlags)).toBe(78)
 })
 
 test('no request goes out after the run has ended', async () => {
