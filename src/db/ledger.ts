@@ -135,9 +135,13 @@ async function insertRun(
     : [sql``, sql``]
   const [row] = await query<{ id: number; started_at: number }>(
     tx,
-    sql`insert into clerk_sync.runs (${number}pass, trigger, status, instance_id, host, approve_deletes)
+    sql`insert into clerk_sync.runs (${number}pass, trigger, status, instance_id, host, approve_deletes, started_at,
+          heartbeat_at)
         overriding system value
-        select ${value}${run.pass}, ${run.trigger}, ${line.status}, ${run.instanceId}, ${run.host}, ${run.approveDeletes}::integer
+        select ${value}${run.pass}, ${run.trigger}, ${line.status}, ${run.instanceId}, ${run.host}, ${run.approveDeletes}::integer,
+          clock.at, clock.at
+        -- not now(): the run before may have ended since this transaction began
+        from (select clock_timestamp() as at) clock
         on conflict do nothing
         returning id::float8 as id, (extract(epoch from started_at) * 1000)::float8 as started_at`,
   )

@@ -22,18 +22,21 @@ type Migration = ReturnType<typeof readMigrationFiles>[number]
  * applied or repeated. Throws `configuration` if the role may not, `transient` if the app holds the table, `contract` if
  * one fails.
  */
-export async function migrate(database: Database): Promise<{ applied: number }> {
-  if (!(await hasPendingMigrations(database.db))) return { applied: 0 }
+export async function migrate(
+  database: Database,
+  folder: string = migrationsFolder,
+): Promise<{ applied: number }> {
+  if (!(await hasPendingMigrations(database.db, folder))) return { applied: 0 }
   // What cannot be adopted is refused in words, before any statement fails of it.
   await readShape(database.db)
   try {
-    return await transaction(database, migrateWithin, migrationMsMax)
+    return await transaction(database, (tx) => migrateWithin(tx, folder), migrationMsMax)
   } catch (error) {
     throw await migrationError(error, database.db)
   }
 }
 
-async function migrateWithin(tx: Executor): Promise<{ applied: number }> {
+async function migrateWithin(tx: Executor, folder: string): Promise<{ applied: number }> {
   // The limits of a role are meant for an app's statements; the whole has one of its own. Before 17 one of them is unknown.
   await query(
     tx,
@@ -42,7 +45,7 @@ async function migrateWithin(tx: Executor): Promise<{ applied: number }> {
   await query(tx, sql`select pg_advisory_xact_lock(${migrationLock})`, migrationMsMax)
   // An ALTER that waits behind an app's transaction makes the whole app wait behind itself.
   await query(tx, sql`set local lock_timeout = '10s'`)
-  const { pending, applied } = await readMigrations(tx)
+  const { pending, applied } = await readMigrations(tx, folder)
   const text = pending.flatMap((migration) => migration.sql).join()
   const lost = (await readMissing(tx)).filter(({ name }) => !text.includes(`"${name}"`))
   for (const migration of lost.length > 0 ? applied : []) {
@@ -93,13 +96,19 @@ async function repeat(tx: Executor, statement: string): Promise<void> {
 }
 
 /** True if `migrate` would have something to do: a migration that was never applied, or whose work is gone. Reads only. */
-export async function hasPendingMigrations(executor: Executor): Promise<boolean> {
-  const { pending } = await readMigrations(executor)
+export async function hasPendingMigrations(
+  executor: Executor,
+  folder: string = migrationsFolder,
+): Promise<boolean> {
+  const { pending } = await readMigrations(executor, folder)
   return pending.length > 0 || (await readMissing(executor)).length > 0
 }
 
-async function readMigrations(executor: Executor): Promise<{ pending: Migration[]; applied: Migration[] }> {
-  const migrations = readFiles()
+async function readMigrations(
+  executor: Executor,
+  folder: string,
+): Promise<{ pending: Migration[]; applied: Migration[] }> {
+  const migrations = readFiles(folder)
   const [known] = await query<{ exists: boolean }>(
     executor,
     // Not to_regclass: after the wait for the lock its cache would still say that there is none.
@@ -116,14 +125,14 @@ async function readMigrations(executor: Executor): Promise<{ pending: Migration[
   }
 }
 
-function readFiles(): Migration[] {
+function readFiles(folder: string): Migration[] {
   try {
-    return readMigrationFiles({ migrationsFolder })
+    return readMigrationFiles({ migrationsFolder: folder })
   } catch (error) {
     throw new SyncError('configuration', 'the folder drizzle/ with the migrations is missing or incomplete', {
       hint: 'It belongs beside dist/ (in a checkout: beside src/). Copy it along, as the Dockerfile does.',
       cause: error,
-      facts: { folder: migrationsFolder },
+      facts: { folder },
     })
   }
 }

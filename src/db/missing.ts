@@ -57,7 +57,7 @@ export async function readMissing(executor: Executor): Promise<Missing[]> {
           'text',
         )}) as w(relation, name)
         where not exists (select from relation r join pg_attribute a on a.attrelid = r.oid
-          where r.name = w.relation and a.attname = w.name and not a.attisdropped)
+          where r.name = w.relation and a.attname = w.name)
         union all
         select 'a unique users.clerk_id', 'users_clerk_id_unique' from relation r
         where r.name = 'users' and not exists (select from indexed i

@@ -19,6 +19,7 @@ import { readShape } from '../../src/db/shape.ts'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
 import { exitCodeOf } from '../../src/sync/report.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
+import { blocked } from '../support/endpoint.ts'
 import { createWorld } from '../support/world.ts'
 
 let testDatabase: TestDatabase
@@ -88,6 +89,24 @@ describe('the lease', () => {
       select (extract(epoch from started_at) * 1000)::float8 = ${lease.startedAt}::float8 as started,
         heartbeat_at >= started_at as beaten, finished_at from clerk_sync.runs`
     expect(row).toEqual({ started: true, beaten: true, finished_at: null })
+  })
+
+  test('starts no earlier than the run before has ended, however long it waited for that', async () => {
+    const first = await take()
+    await silence(first.runId, 31)
+    const late = testDatabase.connect()
+    await late`begin`
+    await late`update clerk_sync.runs set status = 'succeeded', finished_at = clock_timestamp() where id = ${first.runId}`
+    const taking = take()
+    await blocked(testDatabase.sql, 1)
+    await late`update clerk_sync.runs set finished_at = clock_timestamp() where id = ${first.runId}`
+    await late`commit`
+    const second = await taking
+    expect(second.abandoned).toEqual([])
+    const [row] = await testDatabase.sql`
+      select b.started_at >= a.finished_at and b.heartbeat_at >= b.started_at as after
+      from clerk_sync.runs a, clerk_sync.runs b where a.id = ${first.runId} and b.id = ${second.runId}`
+    expect(row).toEqual({ after: true })
   })
 
   test('of a holder silent for 31 seconds is taken over, and it is marked abandoned', async () => {

@@ -174,6 +174,7 @@ const numbers = faultsIn(
   [
     ['a number that is taken looks like a lease', 'hasFreeNumber: isRepeat', 'hasFreeNumber: false'],
     ['the number after the newest is the newest', 'coalesce(max(id), 0) + 1', 'coalesce(max(id), 0)'],
+    ['a run starts before the one before has ended', 'select clock_timestamp() as at', 'select now() as at'],
     ['a late run uses up a number', 'if (holder !== undefined) return { holder }', ''],
     [
       'an early end always takes the sequence’s number',
