@@ -116,6 +116,18 @@ export async function savepoint<T>(tx: Executor, work: (inner: Executor) => Prom
   }
 }
 
+/**
+ * Runs a part of a transaction that may fail without failing the whole. A `savepoint` in plain SQL would not do: the
+ * driver ends a transaction with the first error of any of its statements, also one that was caught.
+ */
+export async function attempt<T>(tx: Executor, run: (tx: Executor) => Promise<T>): Promise<T> {
+  try {
+    return await (tx as PostgresJsDatabase).transaction(run)
+  } catch (error) {
+    throw databaseError(error)
+  }
+}
+
 /** The pools by what runs statements on them; a transaction is none, and its failure passes here once more. */
 const pools = new WeakMap<object, Server>()
 

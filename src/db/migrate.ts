@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url'
 import { sql } from 'drizzle-orm'
 import { readMigrationFiles } from 'drizzle-orm/migrator'
 import { isSyncError, SyncError } from '../errors.ts'
-import { type Database, type Executor, PostgresRefusal, query, transaction } from './database.ts'
+import { attempt, type Database, type Executor, PostgresRefusal, query, transaction } from './database.ts'
 import { readMissing } from './missing.ts'
 import { readShape } from './shape.ts'
 
@@ -85,14 +85,11 @@ const doneCodes = /^(42701|42P07|42710|42703|42P01|42704)$/
 
 /** Executes a statement of a migration that was applied before, of which something or nothing may still be there. */
 async function repeat(tx: Executor, statement: string): Promise<void> {
-  await query(tx, sql`savepoint repeated`)
   try {
-    await query(tx, sql.raw(statement), migrationMsMax)
+    await attempt(tx, (part) => query(part, sql.raw(statement), migrationMsMax))
   } catch (error) {
     if (!isSyncError(error) || !doneCodes.test(String(error.facts.code))) throw error
-    await query(tx, sql`rollback to savepoint repeated`)
   }
-  await query(tx, sql`release savepoint repeated`)
 }
 
 /** True if `migrate` would have something to do: a migration that was never applied, or whose work is gone. Reads only. */
