@@ -16,7 +16,8 @@ import { SyncError } from './errors.ts'
 
 const exitCodesHelp = `
 Exit codes:
-  0    the table equals Clerk, but for what is pending (or a dry run finished)
+  0    the table equals Clerk, but for what is pending (or a dry run finished); --incremental:
+       all that Clerk changed since the last pass is in the table, and the counts agree
   1    failed
   2    --dry-run --detailed-exitcode found changes
   3    deletions withheld, everything else applied
@@ -43,7 +44,11 @@ const program = createProgram('clerk-sync')
 program
   .command('sync')
   .description('One pass over all users, then exit.')
-  .option('--incremental', 'read only what changed; a full pass follows if the counts disagree', false)
+  .option(
+    '--incremental',
+    'read only what Clerk changed since the last pass; if counts or table disagree, a full pass',
+    false,
+  )
   .option('--user <id>', 'reconcile this one user', userId)
   .option('--dry-run', 'show what would change, column by column; write nothing', false)
   .option('--all', 'with --dry-run: show every change, not the first 20 of each kind')

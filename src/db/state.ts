@@ -13,6 +13,10 @@ export interface State {
   readonly difference: unknown
   /** True once what was pending has settled. */
   readonly isFullPassDue: boolean
+  /** The table that is there now; null if there is none. */
+  readonly tableIdentity: string | null
+  /** Whether that is the one that the watermark and the difference are about. */
+  readonly isSameTable: boolean
 }
 
 /** Where a pass leaves things. */
@@ -24,6 +28,15 @@ export interface Progress {
   readonly fullPassDueInMs: number | null | undefined
 }
 
+/**
+ * What tells the users table from every other: its name, its number in the catalogue and its file. A table that was
+ * dropped and made anew or restored has another number, one that was truncated has another file. So has one that was
+ * rewritten (`vacuum full`), which costs a full pass.
+ */
+const tableIdentity =
+  sql.raw(`(select format('%I.%I %s %s', n.nspname, c.relname, c.oid, pg_relation_filenode(c.oid))
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = to_regclass('users'))`)
+
 /** What settles later than in a day is looked at once a day. */
 const dueMsMax = 86_400_000
 /** A time beyond that was stored by a clock that was ahead. */
@@ -32,10 +45,12 @@ const dueWithin = sql.raw(`interval '25 hours'`)
 /** The state, or undefined where nothing has been bound yet. */
 export async function readState(executor: Executor, shape: Shape): Promise<State | undefined> {
   if (!shape.ownTables.has('state')) return undefined
+  const known = shape.ownColumns.has('state.table_identity') ? sql`table_identity` : sql`null`
   const [row] = await query<Omit<State, 'difference'> & { difference: string | null }>(
     executor,
     sql`select instance_id as "instanceId", (extract(epoch from watermark) * 1000)::float8 as watermark,
-          difference::text as difference, coalesce(full_pass_due_at <= now() or full_pass_due_at > now() + ${dueWithin}, false) as "isFullPassDue"
+          difference::text as difference, coalesce(full_pass_due_at <= now() or full_pass_due_at > now() + ${dueWithin}, false) as "isFullPassDue",
+          ${tableIdentity} as "tableIdentity", coalesce(${known} = ${tableIdentity}, false) as "isSameTable"
         from clerk_sync.state`,
   )
   if (row === undefined) return undefined
@@ -75,11 +90,12 @@ export async function bindInstance(
   return row?.instance_id
 }
 
-/** Notes how far Clerk has been read, and what is open. */
+/** Notes how far Clerk has been read, what is open, and of which table that is true: the one that the pass began with. */
 export async function saveProgress(
   executor: Executor,
   instanceId: string,
   progress: Progress,
+  tableIdentity: string | null,
 ): Promise<void> {
   const { watermark, fullPassDueInMs } = progress
   const moment = watermark === null ? null : new Date(watermark).toISOString()
@@ -90,7 +106,8 @@ export async function saveProgress(
   await query(
     executor,
     sql`update clerk_sync.state set watermark = ${moment}::timestamptz,
-          difference = ${JSON.stringify(progress.difference)}::jsonb, full_pass_due_at = ${due}
+          difference = ${JSON.stringify(progress.difference)}::jsonb, full_pass_due_at = ${due},
+          table_identity = ${tableIdentity}
         where instance_id = ${instanceId}`,
   )
 }

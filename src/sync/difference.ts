@@ -16,13 +16,24 @@ export interface Difference {
   readonly doubtful: readonly string[]
   /** Users that Clerk counts beyond all that (or, below zero, rows). */
   readonly unexplained: number
+  /** The rows of the users that changed last, as the pass left them; a state of an earlier release has none. */
+  readonly newest?: readonly NewestRow[]
 }
+
+/** A row and its version, ms on Clerk's clock. */
+export interface NewestRow {
+  readonly clerkId: string
+  readonly version: number
+}
+
+/** What an incremental pass and a full pass find out themselves. */
+export type NamedDifference = Omit<Difference, 'unexplained' | 'newest'>
 
 /** More names than this are not kept: then the counts disagree, and a full pass looks again. */
 const namesMax = 20_000
 
 /** What the tally leaves open, without what it cannot explain. */
-export function differenceOf(tally: Tally): Omit<Difference, 'unexplained'> {
+export function differenceOf(tally: Tally): NamedDifference {
   return {
     rejected: tally.rejections().slice(0, namesMax),
     pending: [...tally.pendingUsers].slice(0, namesMax),
@@ -33,12 +44,12 @@ export function differenceOf(tally: Tally): Omit<Difference, 'unexplained'> {
 }
 
 /** The users that may be without a row. */
-export function mayLackRow(difference: Omit<Difference, 'unexplained'>): string[] {
+export function mayLackRow(difference: NamedDifference): string[] {
   return [...new Set([...difference.rejected.map((each) => each.clerkId), ...difference.pending])]
 }
 
 /** The rows that are without a user. */
-export function lackUser(difference: Omit<Difference, 'unexplained'>): string[] {
+export function lackUser(difference: NamedDifference): string[] {
   return [...new Set([...difference.withheld, ...difference.kept])]
 }
 

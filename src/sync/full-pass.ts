@@ -10,6 +10,7 @@ import { countAgain, countUsers } from './count.ts'
 import { confirmCandidates, deleteDenied } from './deletions.ts'
 import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
 import { shortfallOf } from './guard.ts'
+import { newestKept, readNewest } from './newest.ts'
 import { type Pass, settlesIn } from './pass.ts'
 import { settleRefused } from './settle.ts'
 import { type WalkPage, walkUsers } from './walk.ts'
@@ -45,7 +46,7 @@ export async function runFullPass(
   pass: Pass,
   unexplained: number | undefined,
 ): Promise<Progress | undefined> {
-  const newest = await pass.clerk.listUsers({ limit: 1, orderBy: '-updated_at' })
+  const newest = await pass.clerk.listUsers({ limit: newestKept, orderBy: '-updated_at' })
   const before = await countUsers(pass)
 
   const sightings: Sightings = {
@@ -95,13 +96,7 @@ export async function runFullPass(
   await deleteDenied(pass, proof, Math.max(before.count, countAfter), take)
   await settleRefused(pass)
   if (!pass.tally.complete) return undefined
-  return closeFullPass(
-    pass,
-    watermarkOf(versionOf(newest.users), pass.clock),
-    before.count,
-    countAfter,
-    unexplained,
-  )
+  return closeFullPass(pass, newest.users, before.count, countAfter, unexplained)
 }
 
 /** True for a page whose users have all come since the pass counted. */
@@ -112,7 +107,7 @@ function isOfNewcomers(page: WalkPage, countedAt: number): boolean {
 /** Holds the table against Clerk's counts, and names what stands between them. */
 async function closeFullPass(
   pass: Pass,
-  watermark: number | null,
+  newest: readonly ReadUser[],
   countBefore: number,
   countAfter: number,
   unexplainedBefore: number | undefined,
@@ -132,9 +127,10 @@ async function closeFullPass(
   if (!pass.dryRun) tally.unexplained = Math.max(0, unexplained - tally.missing())
   // Fewer users than rows: the listing may lag behind deletions. After the grace it cannot; then the count is wrong.
   if (unexplained < 0 && unexplained !== unexplainedBefore) settlesIn(pass, pass.options.graceMs)
+  const newestIds = newest.flatMap((user) => (user.kind === 'unreadable' ? [] : [user.clerkId]))
   return {
-    watermark,
-    difference: { ...named, unexplained } satisfies Difference,
+    watermark: watermarkOf(versionOf(newest), pass.clock),
+    difference: { ...named, unexplained, newest: await readNewest(pass, newestIds) } satisfies Difference,
     fullPassDueInMs: tally.settlesInMs > 0 ? tally.settlesInMs : null,
   }
 }

@@ -8,7 +8,8 @@ import { applyUsers } from './apply.ts'
 import { countAgain, countUsers } from './count.ts'
 import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
 import { watermarkOf } from './full-pass.ts'
-import type { Pass } from './pass.ts'
+import { isTableOlder, newestKept, readNewest } from './newest.ts'
+import { noteClockMissing, type Pass } from './pass.ts'
 import { settleRefused } from './settle.ts'
 
 /** The first page is small: in five minutes few users change. The others are as large as Clerk gives them. */
@@ -28,6 +29,9 @@ export async function runIncrementalPass(
   pass: Pass,
   since: { watermark: number; difference: Difference },
 ): Promise<IncrementalResult> {
+  if (await isTableOlder(pass, since.difference.newest ?? [])) {
+    return { stepUp: 'rows of the users table are older than the last pass left them' }
+  }
   await recallOpen(pass, since.difference)
   const { count: countBefore } = await countUsers(pass)
   const read = await readRecent(pass, since.watermark, countBefore)
@@ -43,8 +47,14 @@ export async function runIncrementalPass(
     kept: since.difference.kept,
     // Who is seen lives, and is in doubt no more.
     doubtful: since.difference.doubtful.filter((id) => !read.seen.has(id)),
-    pending: [...new Set([...since.difference.pending, ...pass.tally.pendingUsers])],
+    pending: [
+      ...new Set([
+        ...since.difference.pending.filter((id) => !read.seen.has(id)),
+        ...pass.tally.pendingUsers,
+      ]),
+    ],
     unexplained: since.difference.unexplained,
+    newest: await readNewest(pass, [...read.seen].slice(0, newestKept)),
   }
   // Rows without a user are what `upsert-only` is for.
   const isChased = (gap: number) => (pass.options.policy === 'sync' ? gap !== 0 : gap > 0)
@@ -55,6 +65,7 @@ export async function runIncrementalPass(
     countAfter = again
   }
   if (isChased(gap)) return { stepUp: `Clerk counts ${countAfter} users, which the table does not explain` }
+  await recallPending(pass, difference)
   const watermark = read.newest === null ? null : watermarkOf(read.newest, pass.clock)
   return { watermark: watermark ?? since.watermark, difference }
 }
@@ -76,6 +87,14 @@ async function recallOpen(pass: Pass, difference: Difference): Promise<void> {
   tally.notes.add(
     `${withheld} deletions stay withheld${why}. If they are right: npm run sync -- --approve-deletes ${withheld}`,
   )
+}
+
+/** What a full pass left for the grace, and what this pass has added, is pending as long as nobody has settled it. */
+async function recallPending(pass: Pass, difference: Difference): Promise<void> {
+  const { tally } = pass
+  const rows = await countRowsOf(pass.database.db, difference.doubtful, pass.shape)
+  tally.counts.pending = difference.pending.length + rows
+  if (rows > 0 && pass.options.policy === 'sync') noteClockMissing(pass)
 }
 
 /** How far Clerk's counts lie beyond the table and the known difference. */

@@ -76,6 +76,7 @@ export async function reconcile(request: RunRequest, parts: RunParts): Promise<R
     pass: request.userId === undefined ? (request.pass ?? 'full') : 'user',
     tally: new Tally(),
     progress: undefined,
+    tableIdentity: null,
     endedHold: undefined,
   }
   let error: unknown
@@ -133,6 +134,8 @@ interface Run {
   tally: Tally
   /** Undefined unless a pass met its end. */
   progress: Progress | undefined
+  /** The table that the pass began with. */
+  tableIdentity: string | null
   /** The hold on deletions that the pass has ended. */
   endedHold: string | undefined
 }
@@ -202,6 +205,7 @@ async function runPass(
   const passWith = (tally: Tally): Promise<Pass> => passOf(request, parts, shape, start, tally)
   if (request.userId !== undefined) return reconcileUser(await passWith(run.tally), request.userId)
   const state = await readState(parts.database.db, shape)
+  run.tableIdentity = state?.tableIdentity ?? null
   if (run.pass === 'incremental') {
     const known = knownState(state)
     // Only what holds is shown: after a step up the full pass plans all of it again.
@@ -234,6 +238,8 @@ function knownState(state: State | undefined): { watermark: number; difference: 
   if (state === undefined || state.watermark === null || state.difference === null) {
     return 'no full pass has been completed yet'
   }
+  if (!state.isSameTable)
+    return 'the users table is not the one that the last pass left: made anew, restored or emptied'
   if (state.isFullPassDue)
     return 'it is due: what was left for the grace has settled, or the table was migrated'
   return { watermark: state.watermark, difference: state.difference as Difference }
@@ -290,7 +296,7 @@ async function record(
       async (tx) => {
         if (!(await finishRun(tx, lease.runId, entry))) return false
         if (run.progress !== undefined && run.instanceId !== null) {
-          await saveProgress(tx, run.instanceId, run.progress)
+          await saveProgress(tx, run.instanceId, run.progress, run.tableIdentity)
           if (run.endedHold !== undefined) await endHold(tx, run.endedHold)
           await forgetOldRuns(tx)
           await forgetOldTombstones(tx)

@@ -28,7 +28,8 @@ const read = () => readState(database.db, shape)
 const bind = (instanceId: string, replaced?: string) => bindInstance(database.db, instanceId, replaced)
 const watermark = Date.parse('2026-03-01T12:00:00.123Z')
 const progress = { watermark, difference: { rejected: [] }, fullPassDueInMs: null }
-const fresh = { instanceId: 'ins_b', watermark: null, difference: null, isFullPassDue: false }
+const table = { tableIdentity: expect.stringMatching(/^public\.users \d+ \d+$/), isSameTable: false }
+const fresh = { instanceId: 'ins_b', watermark: null, difference: null, isFullPassDue: false, ...table }
 /** In how many ms a full pass is due. */
 const dueIn = async () => {
   const [row] = await testDatabase.sql<{ ms: number | null }[]>`
@@ -116,7 +117,7 @@ describe('an instance', () => {
 
   test('is replaced by name, and what was known of the old one goes', async () => {
     await bind('ins_a')
-    await saveProgress(database.db, 'ins_a', { ...progress, fullPassDueInMs: 0 })
+    await saveProgress(database.db, 'ins_a', { ...progress, fullPassDueInMs: 0 }, null)
     expect(await bind('ins_b', 'ins_a')).toBe('ins_b')
     expect(await read()).toEqual(fresh)
     expect(await dueIn()).toBeNull()
@@ -124,14 +125,14 @@ describe('an instance', () => {
 
   test('is not replaced where another one is named', async () => {
     await bind('ins_a')
-    await saveProgress(database.db, 'ins_a', progress)
+    await saveProgress(database.db, 'ins_a', progress, null)
     expect(await bind('ins_b', 'ins_c')).toBe('ins_a')
     expect(await read()).toMatchObject({ instanceId: 'ins_a', watermark })
   })
 
   test('that is bound already keeps what is known, though it is named as replaced', async () => {
     await bind('ins_a')
-    await saveProgress(database.db, 'ins_a', progress)
+    await saveProgress(database.db, 'ins_a', progress, null)
     expect(await bind('ins_a', 'ins_a')).toBe('ins_a')
     expect(await read()).toMatchObject({ watermark, difference: progress.difference })
   })
@@ -142,39 +143,85 @@ describe('progress', () => {
 
   test('reads back as it was saved, to the millisecond, and none at all as none', async () => {
     expect(await read()).toEqual(fresh)
-    await saveProgress(database.db, 'ins_b', progress)
+    await saveProgress(database.db, 'ins_b', progress, null)
     expect(await read()).toEqual({ ...fresh, watermark, difference: { rejected: [] } })
-    await saveProgress(database.db, 'ins_b', { ...progress, watermark: null })
+    await saveProgress(database.db, 'ins_b', { ...progress, watermark: null }, null)
     expect((await read())?.watermark).toBeNull()
   })
 
   test('of another instance is not saved: it was replaced meanwhile', async () => {
-    await saveProgress(database.db, 'ins_a', progress)
+    await saveProgress(database.db, 'ins_a', progress, null)
     expect(await read()).toEqual(fresh)
   })
 
   test('makes a full pass due once its time has come, and not before', async () => {
-    await saveProgress(database.db, 'ins_b', { ...progress, fullPassDueInMs: 60_000 })
+    await saveProgress(database.db, 'ins_b', { ...progress, fullPassDueInMs: 60_000 }, null)
     expect((await read())?.isFullPassDue).toBe(false)
     expect(await dueIn()).toBeGreaterThan(30_000)
     expect(await dueIn()).toBeLessThanOrEqual(60_000)
-    await saveProgress(database.db, 'ins_b', { ...progress, fullPassDueInMs: 0 })
+    await saveProgress(database.db, 'ins_b', { ...progress, fullPassDueInMs: 0 }, null)
     expect((await read())?.isFullPassDue).toBe(true)
   })
 
   test('that says nothing of a full pass leaves it due as it was; that says no, ends it', async () => {
-    await saveProgress(database.db, 'ins_b', { ...progress, fullPassDueInMs: 0 })
-    await saveProgress(database.db, 'ins_b', { ...progress, fullPassDueInMs: undefined })
+    await saveProgress(database.db, 'ins_b', { ...progress, fullPassDueInMs: 0 }, null)
+    await saveProgress(database.db, 'ins_b', { ...progress, fullPassDueInMs: undefined }, null)
     expect((await read())?.isFullPassDue).toBe(true)
-    await saveProgress(database.db, 'ins_b', progress)
+    await saveProgress(database.db, 'ins_b', progress, null)
     expect((await read())?.isFullPassDue).toBe(false)
   })
 
   test('makes a full pass due within a day, and at once where a clock was ahead', async () => {
-    await saveProgress(database.db, 'ins_b', { ...progress, fullPassDueInMs: 400 * 86_400_000 })
+    await saveProgress(database.db, 'ins_b', { ...progress, fullPassDueInMs: 400 * 86_400_000 }, null)
     expect((await read())?.isFullPassDue).toBe(false)
     expect(await dueIn()).toBeLessThanOrEqual(86_400_000)
     await testDatabase.sql`update clerk_sync.state set full_pass_due_at = now() + interval '26 hours'`
     expect((await read())?.isFullPassDue).toBe(true)
+  })
+})
+
+describe('the table that progress speaks of', () => {
+  const isSame = async () => (await read())?.isSameTable
+  const save = async () => {
+    await bind('ins_b')
+    await saveProgress(database.db, 'ins_b', progress, (await read())?.tableIdentity ?? null)
+    expect(await isSame()).toBe(true)
+  }
+  const run = (statements: string) => testDatabase.sql.unsafe(statements)
+  // Its owner and its rights are the old table's, as of an app that makes its own table anew.
+  const makeCopy = `create table copy (like users including all)`
+
+  test('is the same after writes, an added column, an index and a plain vacuum', async () => {
+    await save()
+    await run(`insert into users (clerk_id, name, image_url) values ('user_a', '', '');
+      alter table users add column plan text; create index by_name on users (name); delete from users`)
+    await run('vacuum users')
+    await run('drop index by_name; alter table users drop column plan')
+    expect(await isSame()).toBe(true)
+  })
+
+  test.each([
+    ['truncated', 'truncate users', 'select'],
+    [
+      'in another schema',
+      'create schema other; alter table users set schema other',
+      'alter table other.users set schema public; drop schema other',
+    ],
+    [
+      'another one of that name',
+      `${makeCopy}; alter table users rename to old; alter table copy rename to users`,
+      'drop table users; alter table old rename to users',
+    ],
+  ])('is not the same when it is %s', async (_says, change, undo) => {
+    await save()
+    await run(change)
+    expect(await isSame()).toBe(false)
+    await run(undo)
+  })
+
+  test('is unknown to a state of an earlier release', async () => {
+    await save()
+    await run('update clerk_sync.state set table_identity = null')
+    expect(await isSame()).toBe(false)
   })
 })

@@ -1,0 +1,32 @@
+// The rows of the users that changed last, remembered from pass to pass. Whoever puts back an earlier state of the table's
+// rows puts these back, too: if anything has changed in Clerk since that state, the newest change is one of those. So a
+// look at three rows finds a restored table that the catalogue cannot tell from the one it was.
+import { readTombstones } from '../db/tombstones.ts'
+import { readRows } from '../db/users.ts'
+import type { NewestRow } from './difference.ts'
+import type { Pass } from './pass.ts'
+
+/** More than one, since the newest may be deleted or may not have been written. */
+export const newestKept = 3
+
+/** The rows that these users have now. */
+export async function readNewest(pass: Pass, clerkIds: readonly string[]): Promise<NewestRow[]> {
+  const rows = await readRows(pass.database.db, clerkIds, pass.shape)
+  return rows.flatMap(({ clerkId, clerkUpdatedAt }) =>
+    clerkUpdatedAt !== null && Number.isFinite(clerkUpdatedAt) ? [{ clerkId, version: clerkUpdatedAt }] : [],
+  )
+}
+
+/** True if a row is older than it was left, or is gone without a deletion of ours. */
+export async function isTableOlder(pass: Pass, newest: readonly NewestRow[]): Promise<boolean> {
+  const { db } = pass.database
+  const ids = newest.map((each) => each.clerkId)
+  const versions = new Map(
+    (await readRows(db, ids, pass.shape)).map((row) => [row.clerkId, row.clerkUpdatedAt]),
+  )
+  const tombstones = await readTombstones(db, ids, pass.youngSince, pass.shape)
+  return newest.some(({ clerkId, version }) => {
+    const found = versions.get(clerkId)
+    return found === undefined ? !tombstones.has(clerkId) : found === null || found < version
+  })
+}
