@@ -18,7 +18,7 @@ const row = (name: string, fallback: string | undefined, description: string, se
   secret,
 })
 
-/** Every variable that is read, in the order in which `.env.example` and the README show them. */
+/** Every variable that is read, in the order in which `.env.example` and docs/configuration.md show them. */
 export const variables: readonly Variable[] = [
   row('CLERK_SECRET_KEY', undefined, 'Secret key of the Clerk instance. Required.', true),
   row('CLERK_WEBHOOK_SIGNING_SECRET', undefined, 'Signing secret of the webhook endpoint in Clerk.', true),

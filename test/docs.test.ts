@@ -1,4 +1,4 @@
-// What README, CHANGELOG and Dockerfile say, held against what is true: the code, the commands, a real Postgres.
+// What README, docs/, CHANGELOG and Dockerfile say, held against what is true: the code, the commands, a real Postgres.
 import { execFile } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
@@ -20,11 +20,17 @@ import { createWorld, type World } from './support/world.ts'
 const root = resolve(import.meta.dirname, '..')
 const read = (file: string) => readFileSync(resolve(root, file), 'utf8')
 const readme = read('README.md')
+const contributing = read('CONTRIBUTING.md')
+const adopting = read('docs/adopting-a-table.md')
+const architecture = read('docs/architecture.md')
+const configuration = read('docs/configuration.md')
+const operations = read('docs/operations.md')
+const webhook = read('docs/webhook.md')
 const manifest = JSON.parse(read('package.json')) as { version: string; scripts: Record<string, string> }
 
-/** The cells of the table under this heading, row by row, code marks included. */
-function table(firstHeading: string): string[][] {
-  const [, after = ''] = readme.split(`| ${firstHeading} |`)
+/** The cells of the document's table under this heading, row by row, code marks included. */
+function table(document: string, firstHeading: string): string[][] {
+  const [, after = ''] = document.split(`| ${firstHeading} |`)
   const lines = after.split('\n').slice(2)
   const end = lines.findIndex((line) => !line.startsWith('|'))
   return lines.slice(0, end).map((line) =>
@@ -35,25 +41,29 @@ function table(firstHeading: string): string[][] {
   )
 }
 
-/** The block of code that begins with this text. */
-function block(language: string, start = ''): string {
-  const blocks = [...readme.matchAll(/^```(\w*)\n(.*?)^```$/gms)]
+/** The document's block of code that begins with this text. */
+function block(document: string, language: string, start = ''): string {
+  const blocks = [...document.matchAll(/^```(\w*)\n(.*?)^```$/gms)]
   const found = blocks.find(([, name, text]) => name === language && text?.startsWith(start))
-  if (found?.[2] === undefined) throw new Error(`README.md has no ${language} block with ${start}`)
+  if (found?.[2] === undefined) throw new Error(`there is no ${language} block with ${start}`)
   return found[2]
 }
 
 const inCode = (text: string) => [...text.matchAll(/`([^`]+)`/g)].map(([, code = '']) => code)
 
-describe('README', () => {
+describe('README and docs/', () => {
   it('gives both commands within the first ten lines', () => {
     const top = readme.split('\n').slice(0, 10).join('\n')
     expect(top).toContain('npm install && npm run demo')
     expect(top).toContain('npm install && npm test')
   })
 
+  it('starts a newcomer within 200 lines', () => {
+    expect(readme.trimEnd().split('\n').length).toBeLessThanOrEqual(200)
+  })
+
   it('is right that the head of the plan lists what it decides', () => {
-    const [, file = ''] = /listed at the top of `([^`]+)`/.exec(readme.replace(/\s+/g, ' ')) ?? []
+    const [, file = ''] = /listed at the top of `([^`]+)`/.exec(architecture.replace(/\s+/g, ' ')) ?? []
     const [head = ''] = read(file).split('\nimport ')
     expect(head).toMatch(/\| plan\n/)
     expect(head.split('\n').filter((line) => line.startsWith('//   the user'))).not.toEqual([])
@@ -65,12 +75,11 @@ describe('README', () => {
       fallback === undefined ? '' : `\`${fallback}\``,
       description,
     ])
-    expect(table('variable')).toEqual(expected)
+    expect(table(configuration, 'variable')).toEqual(expected)
   })
 
   it('names every script, and no script that there is not', () => {
-    // The meanings of variables come from the code, and may speak of what is yet to come.
-    const text = readme.replaceAll(/^\| `[A-Z_]+` \|.*$/gm, '')
+    const text = readme + contributing
     const typedInText = /\bnpm (?:run (?:--silent )?([a-z][\w:]*)|(start|test)\b)/g
     const named = new Set([...text.matchAll(typedInText)].map(([, script, short]) => script ?? short))
     // `check` runs these; nobody types them.
@@ -85,17 +94,18 @@ describe('README', () => {
       { cwd: root, env: { PATH: process.env.PATH } },
     )
     const flags = [...stdout.matchAll(/^ {2}(--[a-z-]+(?: <\w+>)?)/gm)].map(([, flag]) => `\`${flag}\``)
-    expect(table('flag of `npm run sync --`').map(([flag]) => flag)).toEqual(flags)
+    expect(table(readme, 'flag of `npm run sync --`').map(([flag]) => flag)).toEqual(flags)
   })
 
   it('pipes no --json through npm without --silent, since npm prints lines of its own', () => {
-    const commands = [...readme.matchAll(/npm run [^`\n]*--json/g)].map(([command]) => command)
+    const documents = [readme, contributing, adopting, architecture, configuration, operations, webhook]
+    const commands = [...documents.join('\n').matchAll(/npm run [^`\n]*--json/g)].map(([command]) => command)
     expect(commands.length).toBeGreaterThan(1)
     for (const command of commands) expect(command).toMatch(/^npm run --silent /)
   })
 
   it('gives the worker of the tutorial a port that `next dev` leaves free, the same everywhere', () => {
-    const [, section = ''] = readme.split('## Webhooks on your own machine')
+    const [, section = ''] = webhook.split('## Webhooks on your own machine')
     const [, port] = /^ +PORT=(\d+)$/m.exec(section) ?? []
     const [, relayed] = /--forward-to http:\/\/127\.0\.0\.1:(\d+)\//.exec(section) ?? []
     expect(port).toMatch(/^\d+$/)
@@ -104,12 +114,12 @@ describe('README', () => {
   })
 
   it('shows every exit code', () => {
-    const shown = table('exit').flatMap(([codes = '']) => codes.split(', ').map(Number))
+    const shown = table(readme, 'exit').flatMap(([codes = '']) => codes.split(', ').map(Number))
     expect(shown.sort()).toEqual([...Object.values(exitCodes), 130, 143].sort())
   })
 
   it('maps every room of src, and none that there is not', () => {
-    const map = block('', 'src/\n')
+    const map = block(architecture, '', 'src/\n')
     const rooms = readdirSync(resolve(root, 'src'), { withFileTypes: true })
     for (const room of rooms) expect(map).toContain(room.isDirectory() ? `  ${room.name}/` : room.name)
     const named = [...map.matchAll(/[\w-]+(?:\.ts|\/)(?= |,|\)|$)/gm)].map(([name]) => name)
@@ -119,7 +129,7 @@ describe('README', () => {
 
 const isThere = (name: string) => existsSync(resolve(root, name)) || existsSync(resolve(root, 'src', name))
 
-describe('what README says of a run', () => {
+describe('what the documents say of a run', () => {
   let world: World
   const role = `clerk_sync_docs_${randomBytes(4).toString('hex')}`
 
@@ -134,8 +144,8 @@ describe('what README says of a run', () => {
 
   it('shows a report with the fields that a report has', async () => {
     const { report } = await world.sync()
-    expect(shapeOf(JSON.parse(block('json')))).toEqual(shapeOf(report))
-    const [, ...words] = /`status` \| (.+?) \|/.exec(readme)?.[0].split('|') ?? []
+    expect(shapeOf(JSON.parse(block(operations, 'json')))).toEqual(shapeOf(report))
+    const [, ...words] = /`status` \| (.+?) \|/.exec(operations)?.[0].split('|') ?? []
     expect(inCode(words.join())).toEqual([
       ...['succeeded', 'partial', 'withheld', 'refused', 'skipped', 'failed', 'aborted'],
     ])
@@ -143,7 +153,7 @@ describe('what README says of a run', () => {
 
   it('lists the rights that suffice, and none that is not needed', async () => {
     expect((await world.sync()).report).toMatchObject({ status: 'succeeded', error: null })
-    const grants = atomsOf(block('sql', 'grant'), role)
+    const grants = atomsOf(block(configuration, 'sql', 'grant'), role)
     for (const { grant } of grants) await world.database.sql.unsafe(grant)
     expect(await useEverything(world, role)).toBe('succeeded')
     const unneeded: string[] = []
@@ -169,7 +179,7 @@ describe('what README says of a run', () => {
     const added = (await columnsOf(database.sql)).filter(
       ({ name }) => !before.some((each) => each.name === name),
     )
-    const shown = table('column added to `users`').map(([name = '', type = '']) => ({
+    const shown = table(adopting, 'column added to `users`').map(([name = '', type = '']) => ({
       name: inCode(name)[0],
       type: inCode(type)[0],
       hint: type.split(', ')[1],
@@ -269,13 +279,13 @@ async function columnsOf(sql: World['database']['sql']) {
 }
 
 describe('the manifest for Kubernetes', () => {
-  const [secret, cronJob] = parseAllDocuments(block('yaml')).map((document) => document.toJS())
+  const [secret, cronJob] = parseAllDocuments(block(operations, 'yaml')).map((document) => document.toJS())
   const job = cronJob.spec.jobTemplate.spec
   const pod = job.template.spec
   const [container] = pod.containers
 
   it('runs the image that is built and pushed, of the version that package.json has', () => {
-    const [build = '', push = ''] = block('sh', 'docker build').trim().split('\n')
+    const [build = '', push = ''] = block(operations, 'sh', 'docker build').trim().split('\n')
     expect(container.image).toMatch(new RegExp(`^[\\w.]+/clerk-sync:${manifest.version}$`))
     expect(build).toBe(`docker build -t ${container.image} .`)
     expect(push).toBe(`docker push ${container.image}`)

@@ -195,7 +195,7 @@ const failures: readonly Failure[] = [
     when: code(/^42501$/),
     kind: 'configuration',
     message: 'the database role lacks a privilege',
-    hint: 'Grant what the README lists to the role in DATABASE_URL.',
+    hint: 'Grant what docs/configuration.md lists to the role in DATABASE_URL.',
   },
   {
     when: code(/^3F000$/),

@@ -180,7 +180,7 @@ async function orRefusal(write: () => Promise<DeliveryOutcome>): Promise<Deliver
       if (error.kind === 'row') return error
       if (error.kind === 'privilege') {
         throw new SyncError('configuration', 'the database role lacks a privilege', {
-          hint: 'Grant what the README lists to the role in DATABASE_URL.',
+          hint: 'Grant what docs/configuration.md lists to the role in DATABASE_URL.',
           facts: { code: error.code },
         })
       }

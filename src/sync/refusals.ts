@@ -167,7 +167,7 @@ function hintFor(pass: Pass, refusal: PostgresRefusal): string {
 
 const lacksPrivilege = (refusal: PostgresRefusal) =>
   new SyncError('configuration', 'the database role lacks a privilege', {
-    hint: 'Grant what the README lists to the role in DATABASE_URL.',
+    hint: 'Grant what docs/configuration.md lists to the role in DATABASE_URL.',
     facts: { code: refusal.code },
   })
 

@@ -42,7 +42,7 @@ test('a first sync makes .data, later commands find its rows, and none leaves a 
   const first = await typed(shop, 'sync')
   expect(first).toMatchObject({ code: 0, stderr: '' })
   expect(reportIn(first)).toMatchObject({ counts: { seen: 12, created: 12 } })
-  // What README recommends is nothing to be warned of.
+  // What the README recommends is nothing to be warned of.
   expect(linesOf(first.stdout).filter((line) => line.level === 'warn')).toEqual([])
   const [line] = linesOf(first.stdout).filter(({ msg }) => `${msg}`.startsWith('embedded Postgres'))
   expect(line).toMatchObject({ folder: '.data/', msg: 'embedded Postgres, as long as this command runs' })

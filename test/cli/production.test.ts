@@ -1,5 +1,5 @@
-// Production without a container, step by step as README prints it: built, packed, unpacked elsewhere by root, run by an
-// account that owns nothing but its settings and its log. Only the places and the account's name are other ones here.
+// Production without a container, step by step as docs/operations.md prints it: built, packed, unpacked elsewhere by root,
+// run by an account that owns nothing but its settings and its log. Only the places and the account's name are other ones here.
 import { execFile, spawnSync } from 'node:child_process'
 import { chmod, copyFile, cp, mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -15,15 +15,15 @@ const run = promisify(execFile)
 
 /** A block of the section, as it is printed. */
 async function printed(start: string): Promise<string> {
-  const readme = await readFile(join(repository, 'README.md'), 'utf8')
-  const [, section = ''] = readme.split('## Run it without a container')
+  const document = await readFile(join(repository, 'docs/operations.md'), 'utf8')
+  const [, section = ''] = document.split('## Run it without a container')
   const blocks = [...section.matchAll(/^```\w+\n([\s\S]*?)^```$/gm)].map(([, text = '']) => text)
   const found = blocks.find((text) => text.startsWith(start))
-  if (found === undefined) throw new Error(`README prints no block that begins with ${start}`)
+  if (found === undefined) throw new Error(`docs/operations.md prints no block that begins with ${start}`)
   return found
 }
 
-/** A machine's root folder, with the tool installed in it as README says. */
+/** A machine's root folder, with the tool installed in it as the document says. */
 async function openMachine(context: TestContext) {
   const root = await mkdtemp(join(tmpdir(), 'clerk-sync-machine-'))
   context.onTestFinished(() => rm(root, { recursive: true, force: true }))

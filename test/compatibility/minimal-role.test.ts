@@ -1,4 +1,4 @@
-// That the code under test has the rights that README grants, and no other. The rule: each test names a right that is
+// That the code under test has the rights that docs/configuration.md grants, and no other. The rule: each test names a right that is
 // missing, so that a statement which needs it fails in the tests beside this one.
 import postgres from 'postgres'
 import { afterAll, beforeAll, expect, test } from 'vitest'

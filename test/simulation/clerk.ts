@@ -272,7 +272,7 @@ function cutStream(body: string): ReadableStream {
   })
 }
 
-/** The mapping as the README states it, written once more on purpose, for the users that the simulation makes. */
+/** The mapping as docs/adopting-a-table.md states it, written once more on purpose, for the users that the simulation makes. */
 function wantedOf(user: SandboxUser): Wanted | undefined {
   if (typeof user.username === 'object' && user.username !== null) return undefined
   const email = user.email_addresses.find((each) => each.id === user.primary_email_address_id)?.email_address

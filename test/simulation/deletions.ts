@@ -8,7 +8,7 @@ import { Violation, type Witness } from './witness.ts'
 const minuteMs = 60_000
 const hourMs = 60 * minuteMs
 const dayMs = 24 * hourMs
-/** What the README promises for a small table. */
+/** What docs/architecture.md promises for a small table. */
 const deletionsPerHour = 10
 
 interface Deletion {

@@ -9,7 +9,10 @@ import { fileURLToPath } from 'node:url'
 export type Edit = readonly [file: string, search: string, replace: string]
 
 const project = fileURLToPath(new URL('../..', import.meta.url))
-const parts = ['src', 'test', 'drizzle', 'README.md', 'package.json', 'tsconfig.json', 'vitest.config.ts']
+const parts = [
+  ...['src', 'test', 'drizzle', 'docs', 'README.md'],
+  ...['package.json', 'tsconfig.json', 'vitest.config.ts'],
+]
 
 /** Runs `use` in a copy of the tree with these edits. Throws if one of them does not fit exactly once. */
 export async function withFaultyCopy<T>(

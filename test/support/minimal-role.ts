@@ -1,15 +1,15 @@
-// Two logins with the rights that README names and no other: one that syncs, one that migrates. The rule: the grants are
-// read from README, so that what is tested is what is written there.
+// Two logins with the rights that docs/configuration.md names and no other: one that syncs, one that migrates. The rule:
+// the grants are read from there, so that what is tested is what is written.
 import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import postgres from 'postgres'
 
-const readme = readFileSync(resolve(import.meta.dirname, '../../README.md'), 'utf8')
-/** The name that README's grants give it. */
+const document = readFileSync(resolve(import.meta.dirname, '../../docs/configuration.md'), 'utf8')
+/** The name that the document's grants give it. */
 const syncingRole = 'clerk_sync_role'
 const migratingRole = 'clerk_sync_migrating_role'
-const grants = /^```sql\n(grant .*?)^```$/ms.exec(readme)?.[1] ?? ''
+const grants = /^```sql\n(grant .*?)^```$/ms.exec(document)?.[1] ?? ''
 
 /** Makes both logins and gives their URLs. The one that syncs gets its rights in the template, and so in every copy. */
 export async function createRoles(templateUrl: string): Promise<{ migrated: string; empty: string }> {
@@ -30,8 +30,8 @@ export async function createRoles(templateUrl: string): Promise<{ migrated: stri
 }
 
 /**
- * Lets the other login migrate an empty database: it may create a schema and tables. What README asks for besides, that
- * it owns the app's table, comes true as soon as a test makes that table.
+ * Lets the other login migrate an empty database: it may create a schema and tables. What the document asks for besides,
+ * that it owns the app's table, comes true as soon as a test makes that table.
  */
 export async function allowMigrating(sql: postgres.Sql): Promise<void> {
   await sql.unsafe(`

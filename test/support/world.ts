@@ -154,7 +154,7 @@ export function wantedRows(sandbox: Sandbox): Map<string, RowValues> {
   return new Map(sandbox.users.all().map((user) => [user.id, valuesOf(user)]))
 }
 
-/** The mapping as the README states it, written a second time on purpose. */
+/** The mapping as docs/adopting-a-table.md states it, written a second time on purpose. */
 function valuesOf(user: SandboxUser): RowValues {
   const clean = (text: string | null | undefined) =>
     Buffer.from((text ?? '').split('\u0000').join(''), 'utf16le')

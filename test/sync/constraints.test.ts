@@ -486,7 +486,7 @@ test('a write that the role’s own time limit cuts off is told apart from one t
 })
 
 describe('a role that may not do everything', () => {
-  /** A login that may do all that the README asks for, but for `revoked`. */
+  /** A login that may do all that docs/configuration.md asks for, but for `revoked`. */
   async function loginWithout(revoked: string): Promise<string> {
     const name = `writer_${randomBytes(4).toString('hex')}`
     await run(`create role ${name} login password 'writer'; grant usage on schema public, clerk_sync to ${name};
