@@ -144,6 +144,17 @@ describe('Postgres', () => {
     })
   })
 
+  test('whose transaction_timeout ends one of several connections is asked on another', async (context) => {
+    const known = await testDatabase.sql`select from pg_settings where name = 'transaction_timeout'`
+    if (known.length === 0) return context.skip('before 17 there is none')
+    const pool = openDatabase(await roleWith({ transaction_timeout: '1s' }), { connections: 2 })
+    context.onTestFinished(() => pool.close(0))
+    const sleeping = transaction(pool, (tx) => query(tx, sql`select pg_sleep(5)`))
+    const failed = expect(sleeping).rejects.toMatchObject({ kind: 'configuration', facts: { code: '25P04' } })
+    await query(pool.db, sql`select 1`)
+    await failed
+  })
+
   test('that offers no encryption where DATABASE_URL asks for it is not waited for', async () => {
     const { host, port, database } = testDatabase.sql.options
     const url = `postgres://app:pw@${host[0]}:${port[0]}/${database}?sslmode=require`

@@ -121,6 +121,12 @@ describe('after a failover to a host whose clock is two hours behind', () => {
     expect(await acquireLease(database, run)).toMatchObject({ abandoned: [expect.any(Number)] })
   })
 
+  test('a holder that fell silent stays so, whatever else of its line is ahead', async () => {
+    await addRun({ status: 'running', age: 100, silent: 31 })
+    await testDatabase.sql`update clerk_sync.runs set deleted_at = now() + interval '2 hours'`
+    expect(await acquireLease(database, run)).toMatchObject({ abandoned: [expect.any(Number)] })
+  })
+
   test('what was deleted counts for an hour and stays fresh for the grace, both from now on', async () => {
     const { sql } = testDatabase
     await sql`truncate clerk_sync.tombstones`
