@@ -18,7 +18,8 @@ export interface Config {
     /** Undefined: half of the instance's limit. */
     requestsPer10s: number | undefined
     lanes: number
-    webhookSecret: string | undefined
+    /** All that are valid; empty where none is set. */
+    webhookSecrets: readonly string[]
   }
   /** `options` are the driver's, for what a URL cannot say to it. */
   database: { url: string; options?: DriverOptions } | { embedded: true }
@@ -72,7 +73,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, directory: stri
       apiUrl: read.CLERK_API_URL,
       requestsPer10s: read.CLERK_REQUESTS_PER_10S,
       lanes: read.CLERK_LANES,
-      webhookSecret: read.CLERK_WEBHOOK_SIGNING_SECRET ?? read.CLERK_SIGNING_SECRET,
+      webhookSecrets: read.CLERK_WEBHOOK_SIGNING_SECRET ?? read.CLERK_SIGNING_SECRET ?? [],
     },
     database,
     graceMs: read.GRACE_SECONDS * 1000,

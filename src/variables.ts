@@ -21,7 +21,12 @@ const row = (name: string, fallback: string | undefined, description: string, se
 /** Every variable that is read, in the order in which `.env.example` and docs/configuration.md show them. */
 export const variables: readonly Variable[] = [
   row('CLERK_SECRET_KEY', undefined, 'Secret key of the Clerk instance. Required.', true),
-  row('CLERK_WEBHOOK_SIGNING_SECRET', undefined, 'Signing secret of the webhook endpoint in Clerk.', true),
+  row(
+    'CLERK_WEBHOOK_SIGNING_SECRET',
+    undefined,
+    'Signing secret of the webhook endpoint in Clerk; several are separated by commas.',
+    true,
+  ),
   row('CLERK_SIGNING_SECRET', undefined, 'Another name for CLERK_WEBHOOK_SIGNING_SECRET.', true),
   row('CLERK_API_URL', 'https://api.clerk.com', 'Where the Clerk Backend API answers: https, or loopback.'),
   row('DATABASE_URL', undefined, 'Postgres. In development without one: an embedded one under .data/.', true),
@@ -124,6 +129,13 @@ function wrongSecretKey(value: string): string | undefined {
   return undefined
 }
 
+/** Several are valid while one replaces another. */
+const listOf = (value: string) => value.split(',').map((each) => each.trim())
+
+function wrongSigningSecrets(value: string): string | undefined {
+  return pastedWrong(value) ?? listOf(value).map(wrongSigningSecret).find(Boolean)
+}
+
 function wrongSigningSecret(value: string): string | undefined {
   const where = `Copy it again (${webhooksPage}).`
   const pasted = pastedWrong(value)
@@ -210,13 +222,15 @@ const oneOf = <T extends string>(words: readonly T[]) =>
         : `is not a known word. Write one of ${words.join(', ')}.`,
   )
 
+const signingSecrets = check(listOf, wrongSigningSecrets).optional()
+
 /** The check of each variable on its own; messages are `what is wrong. What to do.`, without the name. */
 export const checks = z.object({
   CLERK_SECRET_KEY: z
     .string({ error: `is not set. Copy the secret key (${keysPage}) into .env.local.` })
     .pipe(check(asIs, wrongSecretKey)),
-  CLERK_WEBHOOK_SIGNING_SECRET: text(wrongSigningSecret),
-  CLERK_SIGNING_SECRET: text(wrongSigningSecret),
+  CLERK_WEBHOOK_SIGNING_SECRET: signingSecrets,
+  CLERK_SIGNING_SECRET: signingSecrets,
   CLERK_API_URL: check((value) => new URL(value).origin, wrongApiUrl).default('https://api.clerk.com'),
   SYNC_POLICY: oneOf(['sync', 'upsert-only'] as const).default('sync'),
   MAX_DELETES: integer(0, 1_000_000_000).optional(),

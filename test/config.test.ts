@@ -38,7 +38,7 @@ describe('loadConfig', () => {
         apiUrl: 'https://api.clerk.com',
         requestsPer10s: undefined,
         lanes: 8,
-        webhookSecret: undefined,
+        webhookSecrets: [],
       },
       database: { embedded: true },
       graceMs: 600_000,
@@ -77,7 +77,7 @@ describe('loadConfig', () => {
         apiUrl: 'http://localhost:4000',
         requestsPer10s: 20,
         lanes: 2,
-        webhookSecret: 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw',
+        webhookSecrets: ['whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'],
       },
       graceMs: 0,
       deleteMsMax: 300_000,
@@ -201,10 +201,15 @@ describe('loadConfig', () => {
 
   it('takes the signing secret under either name, and refuses two that differ', () => {
     const [one, two] = ['whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD']
-    expect(load({ ...valid, CLERK_SIGNING_SECRET: one }).clerk.webhookSecret).toBe(one)
+    expect(load({ ...valid, CLERK_SIGNING_SECRET: one }).clerk.webhookSecrets).toEqual([one])
     const same = { ...valid, CLERK_SIGNING_SECRET: one, CLERK_WEBHOOK_SIGNING_SECRET: one }
-    expect(load(same).clerk.webhookSecret).toBe(one)
+    expect(load(same).clerk.webhookSecrets).toEqual([one])
     expect(errorOf({ ...same, CLERK_WEBHOOK_SIGNING_SECRET: two }).message).toContain('Remove one of the two')
+    const both = load({ ...valid, CLERK_WEBHOOK_SIGNING_SECRET: `${one}, ${two}` })
+    expect(both.clerk.webhookSecrets).toEqual([one, two])
+    const broken = errorOf({ ...valid, CLERK_WEBHOOK_SIGNING_SECRET: `${one},whsec_x` })
+    expect(broken.message).toContain('CLERK_WEBHOOK_SIGNING_SECRET: ')
+    expect(broken.message).not.toContain('MfKQ9r8')
   })
 
   it('never falls back to the embedded database in production or with a live key', () => {

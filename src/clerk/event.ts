@@ -14,16 +14,57 @@ export type Delivery = {
   | { readonly kind: 'malformed'; readonly reason: string }
 )
 
+/** How far the verifier lets the time of a delivery differ from this machine's clock, in seconds. */
+const clockToleranceSeconds = 300
+
 /**
- * Verifies the signature over the raw body and reads the event. Never throws: what is not Clerk's comes back malformed,
- * without the library's message, which may quote what was sent.
+ * Verifies the signature over the raw body with each of the secrets, of which two are valid while one replaces the other,
+ * and reads the event. Never throws: what is not Clerk's comes back malformed, with a reason that repeats nothing of what
+ * was sent.
  */
-export async function readDelivery(request: Request, signingSecret: string): Promise<Delivery> {
+export async function readDelivery(request: Request, signingSecrets: readonly string[]): Promise<Delivery> {
+  let body: string
   try {
-    return readEvent(await verifyWebhook(request, { signingSecret }))
+    body = await request.text()
   } catch {
-    const reason = 'the signature, its time or the body is not valid'
-    return { instanceId: undefined, kind: 'malformed', reason }
+    return malformed('the body did not arrive whole')
+  }
+  const { url, method, headers } = request
+  for (const signingSecret of signingSecrets) {
+    try {
+      return readEvent(await verifyWebhook(new Request(url, { method, headers, body }), { signingSecret }))
+    } catch {
+      // The library's message may quote what was sent, and does not say which of several secrets it is about.
+    }
+  }
+  return malformed(whyNotVerified(headers, body))
+}
+
+const malformed = (reason: string): Delivery => ({ instanceId: undefined, kind: 'malformed', reason })
+
+/** Why a signature does not hold, as far as it can be told without a secret. */
+function whyNotVerified(headers: Headers, body: string): string {
+  const missing = ['svix-id', 'svix-timestamp', 'svix-signature'].filter((name) => !headers.get(name)?.trim())
+  if (missing.length > 0) {
+    return `the header ${missing.join(', ')} is missing: the request is not a webhook of Clerk, or a proxy drops its headers`
+  }
+  const time = headers.get('svix-timestamp')?.trim() ?? ''
+  if (!/^\d{1,12}$/.test(time)) return 'the header svix-timestamp is not a time'
+  const age = Math.floor(Date.now() / 1000) - Number(time)
+  if (Math.abs(age) > clockToleranceSeconds) {
+    const side = age > 0 ? 'before' : 'after'
+    return `the webhook is dated more than 5 minutes ${side} the clock of this machine: check that clock`
+  }
+  if (!isJson(body)) return 'the body is not JSON: a proxy has cut or changed it'
+  return 'the signature does not fit: CLERK_WEBHOOK_SIGNING_SECRET is not the one of this endpoint, or a proxy has changed the body'
+}
+
+function isJson(text: string): boolean {
+  try {
+    JSON.parse(text)
+    return true
+  } catch {
+    return false
   }
 }
 

@@ -42,7 +42,7 @@ async function serve(config: Config, { log }: Output, target: Target, signal: Ab
     http: config.http,
     schedule: config.schedule,
     policy: config.policy,
-    webhookSecret: config.clerk.webhookSecret,
+    webhookSecrets: config.clerk.webhookSecrets,
     database: target.open({
       connections: webhookConnections,
       applicationName: 'clerk-sync worker',

@@ -8,6 +8,9 @@ import { answerWebhook, type WebhookParts } from './webhook.ts'
 /** Clerk's largest users are some tens of kilobytes. */
 const bodyBytesMax = 1024 * 1024
 
+/** The first is ours; the second is the one that Clerk's guides use, and so most apps. */
+const webhookPaths = ['/api/users/webhook', '/api/webhooks/clerk'] as const
+
 export interface AppParts extends WebhookParts {
   readonly log: Log
   /** What is not ready, by name; empty when everything is. */
@@ -15,7 +18,8 @@ export interface AppParts extends WebhookParts {
 }
 
 export function createApp(parts: AppParts): Hono {
-  const app = new Hono()
+  // A path is the same with a slash at its end.
+  const app = new Hono({ strict: false })
   const waiting = new WaitingDeliveries()
   const tooLarge = bodyLimit({
     maxSize: bodyBytesMax,
@@ -23,10 +27,12 @@ export function createApp(parts: AppParts): Hono {
     onError: (context) =>
       context.json({ result: 'failed', reason: 'the body is over 1 MB' }, 413, { Connection: 'close' }),
   })
-  app.post('/api/users/webhook', tooLarge, (context) => answerWebhook(context, parts, waiting))
-  app.all('/api/users/webhook', (context) =>
-    context.json({ result: 'failed', reason: 'a webhook is a POST' }, 405, { Allow: 'POST' }),
-  )
+  for (const path of webhookPaths) {
+    app.post(path, tooLarge, (context) => answerWebhook(context, parts, waiting))
+    app.all(path, (context) =>
+      context.json({ result: 'failed', reason: 'a webhook is a POST' }, 405, { Allow: 'POST' }),
+    )
+  }
   app.get('/healthz', (context) => context.json({ status: 'ok' }))
   app.get('/readyz', async (context) => {
     const missing = await parts.readiness()

@@ -1,4 +1,4 @@
-// `POST /api/users/webhook`: verify, check the instance, write one user, answer. Slim: no queue and no request to Clerk.
+// A webhook: verify, check the instance, write one user, answer. Slim: no queue and no request to Clerk.
 // The answer says whether a repeat can help: 503 if it can, 200 or 400 if it cannot.
 import type { Context } from 'hono'
 import { type Delivery, readDelivery } from '../clerk/event.ts'
@@ -12,8 +12,8 @@ import type { WaitingDeliveries } from '../sync/waiting.ts'
 
 export interface WebhookParts {
   readonly database: Database
-  /** Undefined without `CLERK_WEBHOOK_SIGNING_SECRET`. */
-  readonly signingSecret: string | undefined
+  /** Empty without `CLERK_WEBHOOK_SIGNING_SECRET`. */
+  readonly signingSecrets: readonly string[]
   readonly policy: 'sync' | 'upsert-only'
   /** Undefined until the worker has found the table ready. */
   readonly shape: () => Shape | undefined
@@ -56,9 +56,9 @@ function readableId(svixId: string | undefined): string | null {
 }
 
 async function answerOf(request: Request, parts: WebhookParts, waiting: WaitingDeliveries): Promise<Answer> {
-  const { signingSecret } = parts
-  if (signingSecret === undefined) return unavailable('CLERK_WEBHOOK_SIGNING_SECRET is not set')
-  const delivery = await readDelivery(request, signingSecret)
+  const { signingSecrets } = parts
+  if (signingSecrets.length === 0) return unavailable('CLERK_WEBHOOK_SIGNING_SECRET is not set')
+  const delivery = await readDelivery(request, signingSecrets)
   if (delivery.kind === 'malformed') return { status: 400, result: 'failed', reason: delivery.reason }
   if (delivery.kind === 'other') return { status: 200, result: 'ignored' }
   const shape = parts.shape()

@@ -17,7 +17,8 @@ export interface WorkerParts {
   readonly http: { readonly host: string; readonly port: number }
   readonly schedule: ScheduleParts['schedule']
   readonly policy: 'sync' | 'upsert-only'
-  readonly webhookSecret: string | undefined
+  /** Empty where none is set. */
+  readonly webhookSecrets: readonly string[]
   /** For webhooks and questions; the caller closes it. */
   readonly database: Database
   /** A client for the look at start. */
@@ -43,13 +44,13 @@ export async function runWorker(parts: WorkerParts): Promise<void> {
   checkSchedule(parts.schedule)
   const stopped = signal.aborted ? Promise.resolve() : once(signal, 'abort').then(() => {})
   const table = watchTable({ database, clerk: parts.clerk, log, signal })
-  if (parts.webhookSecret === undefined) {
+  if (parts.webhookSecrets.length === 0) {
     log.warn('CLERK_WEBHOOK_SIGNING_SECRET is not set: every webhook is answered with 503')
   }
   const app = createApp({
     database,
     log,
-    signingSecret: parts.webhookSecret,
+    signingSecrets: parts.webhookSecrets,
     policy: parts.policy,
     shape: () => table.shape(),
     readiness: () => table.missing(),

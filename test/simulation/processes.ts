@@ -120,7 +120,7 @@ export async function answerAs(
   const app = createApp({
     database: world.gate.database(actor),
     log,
-    signingSecret: webhookSecret,
+    signingSecrets: [webhookSecret],
     policy: world.options.policy,
     shape: () => world.shape,
     readiness: async () => [],

@@ -71,7 +71,7 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
   const app = createApp({
     database,
     log: logTo({ write: (line: string) => void log.push(line) }, 'trace'),
-    signingSecret: secret ?? undefined,
+    signingSecrets: secret === null ? [] : [secret].flat(),
     policy: options.policy ?? 'sync',
     shape: () => (ready ? shape : undefined),
     readiness: async () => [],

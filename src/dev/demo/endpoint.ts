@@ -19,7 +19,7 @@ export async function openEndpoint(database: Database, clerk: Sandbox): Promise<
   const shape = await readShape(database.db)
   const app = createApp({
     database,
-    signingSecret: clerk.webhookSecret,
+    signingSecrets: [clerk.webhookSecret],
     policy: 'sync',
     shape: () => shape,
     readiness: async () => [],
