@@ -236,7 +236,7 @@ export async function writeGuarded(
 }
 
 /** The writes as a row source, one array parameter per column. */
-function unnest(writes: readonly Write[]): SQL {
+export function unnest(writes: readonly Write[]): SQL {
   const column = (
     name: string,
     type: string,
@@ -269,9 +269,10 @@ const nothing = (key: string) => sql`null as ${sql.identifier(key)}`
 const assignment = (column: { name: string }) =>
   sql`${sql.identifier(column.name)} = d.${sql.identifier(column.name)}`
 
+/** Byte for byte, whatever collation the app's column has: a name that changes in case alone has changed. */
 const valuesOf = (alias: 'u' | 'd') =>
   sql.join(
-    syncedKeys.map((key) => sql`${sql.raw(alias)}.${sql.identifier(users[key].name)}`),
+    syncedKeys.map((key) => sql`${sql.raw(alias)}.${sql.identifier(users[key].name)}::text collate "C"`),
     sql`, `,
   )
 

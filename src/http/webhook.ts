@@ -44,7 +44,7 @@ export async function answerWebhook(
   const svixId = readableId(context.req.header('svix-id'))
   const { status, error, ...facts } = await answerOf(context.req.raw, parts, waiting)
   // Of a user who was turned away the sender hears nothing more: that must not pass for success in the log.
-  const isFine = status === 200 && facts.result !== 'refused' && facts.result !== 'rejected'
+  const isFine = status === 200 && facts.reason === undefined
   const cause = error === undefined ? {} : { err: error }
   parts.log[isFine ? 'info' : 'warn']({ svixId, status, ...facts, ...cause }, 'webhook')
   return context.json(facts, status)

@@ -2,6 +2,7 @@
 import type { CurrentRow, DesiredUser } from '../db/schema.ts'
 import { readTombstones, wereDeletedByRuns } from '../db/tombstones.ts'
 import { readRows } from '../db/users.ts'
+import { leaveAltered } from './altered.ts'
 import { noteClockMissing, type Pass, settlesIn } from './pass.ts'
 import { isSettled, type Plan, planDoubtful, planPage } from './plan.ts'
 import { refuseForNow } from './refusals.ts'
@@ -27,7 +28,7 @@ export async function applyUsers(
   const found = new Set(current.map((row) => row.clerkId))
   const rowless = ids.filter((id) => !found.has(id))
   const tombstones = await readTombstones(db, rowless, pass.youngSince, pass.shape)
-  const plan = planPage(desired, current, tombstones, pass.clock)
+  const plan = leaveAltered(pass, planPage(desired, current, tombstones, pass.clock))
   if (plan.pending.some((id) => found.has(id))) noteClockMissing(pass)
   await applyPlan(pass, plan, refuse)
   for (let start = 0; start < plan.doubtful.length; start += idsPerRequest) {
@@ -47,7 +48,7 @@ async function settleDoubts(pass: Pass, doubtful: readonly CurrentRow[], refuse:
   const users = answer.users.flatMap((user) =>
     user.kind === 'user' && settled.has(user.clerkId) ? [user.desired] : [],
   )
-  await applyPlan(pass, planDoubtful(users, doubtful), refuse)
+  await applyPlan(pass, leaveAltered(pass, planDoubtful(users, doubtful)), refuse)
 }
 
 async function applyPlan(pass: Pass, plan: Plan, refuse: Refuse): Promise<void> {

@@ -1,7 +1,8 @@
 // What a webhook writes: the same guarded statements as a pass, for one user, in one transaction. Late, repeated and
 // reordered deliveries end in the same row: a stale version loses, and any tombstone blocks, since only a pass, which
 // has read all of Clerk, may lift one.
-import { type Database, PostgresRefusal } from '../db/database.ts'
+import { readAltered } from '../db/altered.ts'
+import { type Database, type Executor, PostgresRefusal } from '../db/database.ts'
 import { writeTransaction } from '../db/ledger.ts'
 import { statementMsFor } from '../db/patience.ts'
 import type { DesiredUser } from '../db/schema.ts'
@@ -10,6 +11,7 @@ import { deleteUser } from '../db/tombstones.ts'
 import { readUniqueColumns } from '../db/unique.ts'
 import { insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
 import { isSyncError, SyncError } from '../errors.ts'
+import { alterationText } from './altered.ts'
 import { isUnique } from './refusals.ts'
 import { settleTogether } from './together.ts'
 import { WaitingDeliveries } from './waiting.ts'
@@ -30,7 +32,7 @@ export type DeliveryOutcome =
 
 export interface Delivered {
   readonly outcome: DeliveryOutcome
-  /** Of `refused`: by what. */
+  /** Of `refused`: by what. Of a row that was written: what the database has changed in it. */
   readonly reason?: string
   /** Ids of users who had been refused before and could be written now. */
   readonly settled?: readonly string[]
@@ -54,25 +56,30 @@ export async function deliverUser(
   user: DesiredUser,
   waiting: WaitingDeliveries = new WaitingDeliveries(),
 ): Promise<Delivered> {
+  let alteration: string | undefined
+  const noteAlteration = async (tx: Executor, outcome: DeliveryOutcome) => {
+    const [row] = outcome === 'stale' ? [] : await readAltered(tx, [user])
+    alteration = row === undefined ? undefined : alterationText(row.values, user.values)
+    return outcome
+  }
   const written = await orRefusal(async () => {
     const outcome = await writeTransaction(database, { runId: null, fence: 'none' }, async (tx) => {
       // Within the transaction: outside of it a lock on the whole table would be waited for without end.
       const [row] = await readRows(tx, [user.clerkId], shape)
-      return row === undefined ? undefined : writeNewer(tx, user)
+      return row === undefined ? undefined : noteAlteration(tx, await writeNewer(tx, user))
     })
     if (outcome !== undefined) return outcome
     return writeTransaction(database, { runId: null, fence: 'shared' }, async (tx) => {
       const created = await insertUsers(tx, [user], always)
-      return created.length > 0 ? 'created' : writeNewer(tx, user)
+      return noteAlteration(tx, created.length > 0 ? 'created' : await writeNewer(tx, user))
     })
   })
   if (typeof written !== 'string') return deliverRefused(database, shape, user, written, waiting)
   if (written === 'stale') return { outcome: written }
   waiting.delete(user.clerkId)
   // What this user had given up may be what another one waits for.
-  return written === 'updated'
-    ? { outcome: written, ...(await settleWaiting(database, shape, waiting, 1)) }
-    : { outcome: written }
+  const settled = written === 'updated' ? await settleWaiting(database, shape, waiting, 1) : {}
+  return { outcome: written, ...(alteration === undefined ? {} : { reason: alteration }), ...settled }
 }
 
 /** Another row holds a value of this user: if the delivery of that row's user was refused, too, both can be written now. */
@@ -162,10 +169,7 @@ export async function deliverDeletion(
   return { outcome: deleted, ...(await settleWaiting(database, others.shape, others.waiting, 1)) }
 }
 
-async function writeNewer(
-  tx: Parameters<typeof updateUsers>[0],
-  user: DesiredUser,
-): Promise<DeliveryOutcome> {
+async function writeNewer(tx: Executor, user: DesiredUser): Promise<DeliveryOutcome> {
   if ((await updateUsers(tx, [user], 'webhook')).length > 0) return 'updated'
   return (await refreshUsers(tx, [user], 'webhook')).length > 0 ? 'refreshed' : 'stale'
 }

@@ -14,6 +14,8 @@ export interface Difference {
   readonly kept: readonly string[]
   /** Rows left for the grace: the listing may lag behind their users. */
   readonly doubtful: readonly string[]
+  /** What the database made of whose values; a state of an earlier release has none. */
+  readonly altered?: readonly (readonly [clerkId: string, fingerprint: string])[]
   /** Users that Clerk counts beyond all that (or, below zero, rows). */
   readonly unexplained: number
   /** The rows of the users that changed last, as the pass left them; a state of an earlier release has none. */
@@ -40,6 +42,7 @@ export function differenceOf(tally: Tally): NamedDifference {
     withheld: [...tally.kept.withheld].slice(0, namesMax),
     kept: [...tally.kept.refused].slice(0, namesMax),
     doubtful: [...tally.kept.pending].slice(0, namesMax),
+    altered: [...tally.altered].slice(0, namesMax),
   }
 }
 

@@ -53,6 +53,10 @@ export async function runIncrementalPass(
         ...pass.tally.pendingUsers,
       ]),
     ],
+    altered: [
+      ...(since.difference.altered ?? []).filter(([id]) => !read.seen.has(id)),
+      ...pass.tally.altered,
+    ],
     unexplained: since.difference.unexplained,
     newest: await readNewest(pass, [...read.seen].slice(0, newestKept)),
   }

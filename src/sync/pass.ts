@@ -64,6 +64,8 @@ export interface Pass {
   readonly youngSince: number
   /** Of a dry run: the hold on deletions that binding the table would bring, undefined if none. */
   readonly holdToCome: string | undefined
+  /** What the database made of whose values, as the passes before have met it. */
+  readonly altered: ReadonlyMap<string, string>
   readonly signal: AbortSignal
   readonly log: Log
   readonly tally: Tally
@@ -100,6 +102,8 @@ export class Tally {
   }
   /** Reasons by Clerk id. */
   readonly rejected = new Map<string, string>()
+  /** Users whose row the database changed on the way in, and what it made of it. */
+  readonly altered = new Map<string, string>()
   /** Users whose very id could not be read. */
   unreadable = 0
   /** False once the walk did not meet its end, or met a user without a readable id. */

@@ -202,9 +202,11 @@ async function runPass(
   shape: Shape,
   start: Start,
 ): Promise<void> {
-  const passWith = (tally: Tally): Promise<Pass> => passOf(request, parts, shape, start, tally)
-  if (request.userId !== undefined) return reconcileUser(await passWith(run.tally), request.userId)
   const state = await readState(parts.database.db, shape)
+  const previous = state?.difference as Difference | null | undefined
+  const altered = new Map(previous?.altered ?? [])
+  const passWith = (tally: Tally): Promise<Pass> => passOf(request, parts, shape, start, tally, altered)
+  if (request.userId !== undefined) return reconcileUser(await passWith(run.tally), request.userId)
   run.tableIdentity = state?.tableIdentity ?? null
   if (run.pass === 'incremental') {
     const known = knownState(state)
@@ -227,7 +229,6 @@ async function runPass(
       request.dryRun,
     )
   }
-  const previous = state?.difference as Difference | null | undefined
   const hold = await readHold(parts.database.db, shape)
   run.progress = await runFullPass(await passWith(run.tally), previous?.unexplained)
   if (run.progress !== undefined && endsHold(run.tally, request.options)) run.endedHold = hold
@@ -251,6 +252,7 @@ async function passOf(
   shape: Shape,
   start: Start,
   tally: Tally,
+  altered: ReadonlyMap<string, string>,
 ): Promise<Pass> {
   const clocks = parts.clocks ?? { own: () => Date.now(), postgres: () => readClock(parts.database.db) }
   const clock = await openClerkClock(clocks, request.options.graceMs, (text) => tally.notes.add(text))
@@ -263,6 +265,7 @@ async function passOf(
     runId: start.runId,
     youngSince: start.startedAt - request.options.graceMs,
     holdToCome: start.holdToCome,
+    altered,
     signal: parts.stop.signal,
     log: parts.log,
     tally,

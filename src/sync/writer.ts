@@ -1,9 +1,11 @@
 // Writes the changes of a plan: as a batch in one short transaction, and where Postgres refuses the batch, in ever smaller
 // parts, so that one user's trouble is never another's. What becomes of the refused is for `Refuse` to say.
+import { readAltered } from '../db/altered.ts'
 import { PostgresRefusal } from '../db/database.ts'
 import { type CurrentRow, syncedKeys } from '../db/schema.ts'
 import { readTombstones } from '../db/tombstones.ts'
 import { insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
+import { rejectAltered } from './altered.ts'
 import { writeFenced } from './fenced.ts'
 import { type Pass, settlesIn } from './pass.ts'
 import type { Change, Plan } from './plan.ts'
@@ -64,12 +66,15 @@ function partsOf(batch: Batch, size: number): Batch[] {
 async function writeBatch(pass: Pass, plan: Batch): Promise<void> {
   const { counts } = pass.tally
   const writes = (changes: readonly Change[]) => changes.map((change) => change.write)
+  const all = writes(changesOf(plan))
   const done = await writeFenced(pass, plan.creates.length > 0 ? 'shared' : 'none', async (tx) => ({
     // Updates first: an address that one user gives up may be another's in the same page.
     updated: plan.updates.length > 0 ? await updateUsers(tx, writes(plan.updates)) : [],
     refreshed: plan.refreshes.length > 0 ? await refreshUsers(tx, writes(plan.refreshes)) : [],
     created: plan.creates.length > 0 ? await insertUsers(tx, writes(plan.creates), pass.youngSince) : [],
+    altered: await readAltered(tx, all),
   }))
+  rejectAltered(pass, done.altered, all)
   counts.updated += done.updated.length
   counts.refreshed += done.refreshed.length
   counts.created += done.created.length

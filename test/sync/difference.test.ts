@@ -12,6 +12,7 @@ describe('the known difference', () => {
     tally.kept.refused.add('user_refused')
     tally.kept.pending.add('user_doubtful')
     expect(differenceOf(tally)).toEqual({
+      altered: [],
       rejected: [{ clerkId: 'user_rejected', reason: 'why' }],
       pending: ['user_pending'],
       withheld: ['user_withheld'],
@@ -27,8 +28,9 @@ describe('the known difference', () => {
       tally.rejected.set(`user_${index}`, 'why')
       for (const names of [tally.pendingUsers, withheld, refused, pending]) names.add(`user_${index}`)
     }
+    for (let index = 0; index < 20_001; index++) tally.altered.set(`user_${index}`, 'x')
     const sizes = Object.values(differenceOf(tally)).map((names) => names.length)
-    expect(sizes).toEqual([20_000, 20_000, 20_000, 20_000, 20_000])
+    expect(sizes).toEqual([20_000, 20_000, 20_000, 20_000, 20_000, 20_000])
   })
 
   const difference = {
