@@ -12,6 +12,8 @@ export interface Output {
   readonly progress: Progress
   /** True if the output is text for a person. */
   readonly isText: boolean
+  /** True with `--json`: stdout carries one JSON object. */
+  readonly hasJson: boolean
   /** A line for a person; nothing where the output is JSON. */
   say(line: string): void
   /** The same for what went wrong, on stderr. */
@@ -43,6 +45,7 @@ export function createOutput(options: {
     )
   return {
     isText,
+    hasJson: options.json,
     // The summary says what the log's info lines say.
     log: createLog({
       level: isText && options.logLevel === 'info' && options.isService !== true ? 'warn' : options.logLevel,

@@ -25,5 +25,5 @@ export async function statusCommand(target: Target, output: Output, limit: numbe
   }
   output.json(status)
   for (const line of statusLines(status, new Date())) output.say(line)
-  if (!output.isText) output.log.info(status, 'status')
+  if (!output.isText && !output.hasJson) output.log.info(status, 'status')
 }

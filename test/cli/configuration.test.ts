@@ -132,6 +132,8 @@ describe('migrate and status', () => {
     const status = async () => {
       const ended = await own.run(['status', '--json'], { CLERK_SECRET_KEY: '' })
       expect(ended.code).toBe(0)
+      // What stdout carries is not said on a terminal a second time.
+      expect(linesOf(ended.stderr).filter(({ msg }) => msg === 'status')).toEqual([])
       return JSON.parse(ended.stdout)
     }
     expect(await status()).toEqual(nothingYet)
