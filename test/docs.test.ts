@@ -14,6 +14,8 @@ import { readShape } from '../src/db/shape.ts'
 import { seedUsers } from '../src/dev/sandbox/seed.ts'
 import { deliverDeletion } from '../src/sync/delivery.ts'
 import { exitCodes } from '../src/sync/report.ts'
+import { faults } from './mutation/faults.ts'
+import { mutants } from './simulation/mutants.ts'
 import { createTestDatabase } from './support/database.ts'
 import { createWorld, type World } from './support/world.ts'
 
@@ -111,6 +113,15 @@ describe('README and docs/', () => {
     expect(port).toMatch(/^\d+$/)
     expect(port).not.toBe('3000')
     expect(relayed).toBe(port)
+  })
+
+  it('claims no more faults than the lists have, of which no test finds the two that it speaks of', () => {
+    const proof = read('docs/proof.md').replace(/\s+/g, ' ')
+    const claimed = (script: string) =>
+      Number(new RegExp(`\\*\\*\`npm run ${script}\`\\*\\* \\w+ more than (\\d+) `).exec(proof)?.[1])
+    expect(mutants.length).toBeGreaterThan(claimed('mutate:simulation'))
+    expect(faults.length).toBeGreaterThan(claimed('mutate:sql'))
+    expect(faults.filter(({ equivalent }) => equivalent !== undefined)).toHaveLength(2)
   })
 
   it('shows every exit code', () => {
