@@ -8,6 +8,7 @@ import { readState } from '../db/state.ts'
 import { isSyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { type Delivered, type DeliveryOutcome, deliverDeletion, deliverUser } from '../sync/delivery.ts'
+import type { Difference } from '../sync/difference.ts'
 import type { WaitingDeliveries } from '../sync/waiting.ts'
 
 export interface WebhookParts {
@@ -92,7 +93,9 @@ async function apply(
   const { user } = delivery
   // A repeat would be the same; a pass will name it again.
   if (user.kind === 'rejected') return { status: 200, result: 'rejected', reason: user.reason }
-  return applied(await deliverUser(database, shape, user.desired, ours))
+  const { altered } = (state.difference ?? {}) as Partial<Difference>
+  const alteredBefore = altered?.find(([clerkId]) => clerkId === user.clerkId)?.[1]
+  return applied(await deliverUser(database, shape, user.desired, ours, alteredBefore))
 }
 
 /** What is written after all is written once: the repeat finds it done. */

@@ -2,10 +2,10 @@
 // by name, and is not written again until Clerk's values or the row's change: else every run would rewrite the row.
 import { createHash } from 'node:crypto'
 import type { AlteredRow } from '../db/altered.ts'
-import { type CurrentRow, syncedKeys, users } from '../db/schema.ts'
+import { type CurrentRow, type SyncedValues, syncedKeys, users } from '../db/schema.ts'
 import type { Write } from '../db/users.ts'
 import type { Pass } from './pass.ts'
-import type { Plan } from './plan.ts'
+import type { Change, Plan } from './plan.ts'
 
 /** What a trigger made of which values: equal for equal ones, and telling neither. */
 function fingerprintOf(stored: CurrentRow['values'], wanted: Write['values']): string {
@@ -19,18 +19,35 @@ export function alterationText(stored: CurrentRow['values'], wanted: Write['valu
   return `a trigger of the database changes ${columns.join(', ')}`
 }
 
-/** The plan without updates that the database would change again as it did before; these users are rejected. */
+/** True if writing these values would make the same row again, as the fingerprint of an earlier write says. */
+export function isKnownAlteration(
+  fingerprint: string | undefined,
+  stored: CurrentRow['values'],
+  wanted: Write['values'],
+): boolean {
+  return fingerprint !== undefined && fingerprint === fingerprintOf(stored, wanted)
+}
+
+/**
+ * The plan without updates that the database would change again as it did before; these users are rejected, and of their
+ * rows only Clerk's times are written, so that the grace and late deliveries go by the version that Clerk has.
+ */
 export function leaveAltered(pass: Pass, plan: Plan): Plan {
   if (pass.altered.size === 0) return plan
-  const updates = plan.updates.filter(({ write, row }) => {
-    if (row === undefined) return true
-    const fingerprint = fingerprintOf(row.values, write.values)
-    if (pass.altered.get(write.clerkId) !== fingerprint) return true
-    pass.tally.altered.set(write.clerkId, fingerprint)
+  const updates: Change[] = []
+  const refreshes = [...plan.refreshes]
+  for (const change of plan.updates) {
+    const { write, row } = change
+    if (row === undefined || !isKnownAlteration(pass.altered.get(write.clerkId), row.values, write.values)) {
+      updates.push(change)
+      continue
+    }
+    pass.tally.altered.set(write.clerkId, fingerprintOf(row.values, write.values))
     pass.tally.rejected.set(write.clerkId, alterationText(row.values, write.values))
-    return false
-  })
-  return { ...plan, updates }
+    const hasNews = row.clerkCreatedAt !== write.clerkCreatedAt || row.clerkUpdatedAt !== write.clerkUpdatedAt
+    if (hasNews) refreshes.push({ write: { ...write, values: row.values as SyncedValues }, row })
+  }
+  return { ...plan, updates, refreshes }
 }
 
 /** Rejects the users whose rows the database has changed, and remembers what it made of their values. */

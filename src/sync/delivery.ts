@@ -5,13 +5,13 @@ import { readAltered } from '../db/altered.ts'
 import { type Database, type Executor, PostgresRefusal } from '../db/database.ts'
 import { writeTransaction } from '../db/ledger.ts'
 import { statementMsFor } from '../db/patience.ts'
-import type { DesiredUser } from '../db/schema.ts'
+import type { DesiredUser, SyncedValues } from '../db/schema.ts'
 import type { Shape } from '../db/shape.ts'
 import { deleteUser } from '../db/tombstones.ts'
 import { readUniqueColumns } from '../db/unique.ts'
 import { insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
 import { isSyncError, SyncError } from '../errors.ts'
-import { alterationText } from './altered.ts'
+import { alterationText, isKnownAlteration } from './altered.ts'
 import { isUnique } from './refusals.ts'
 import { settleTogether } from './together.ts'
 import { WaitingDeliveries } from './waiting.ts'
@@ -47,14 +47,16 @@ const always = Number.NEGATIVE_INFINITY
 const roundsMax = 4
 
 /**
- * Writes a user as a webhook has it, and together with it those of `waiting` who waited for it. Throws `transient` for
- * whatever a repeat of the delivery can cure.
+ * Writes a user as a webhook has it, and together with it those of `waiting` who waited for it. `alteredBefore` is the
+ * fingerprint of what the database made of this user's values, as a pass has met it. Throws `transient` for whatever a
+ * repeat of the delivery can cure.
  */
 export async function deliverUser(
   database: Database,
   shape: Shape,
   user: DesiredUser,
   waiting: WaitingDeliveries = new WaitingDeliveries(),
+  alteredBefore?: string,
 ): Promise<Delivered> {
   let alteration: string | undefined
   const noteAlteration = async (tx: Executor, outcome: DeliveryOutcome) => {
@@ -66,7 +68,11 @@ export async function deliverUser(
     const outcome = await writeTransaction(database, { runId: null, fence: 'none' }, async (tx) => {
       // Within the transaction: outside of it a lock on the whole table would be waited for without end.
       const [row] = await readRows(tx, [user.clerkId], shape)
-      return row === undefined ? undefined : noteAlteration(tx, await writeNewer(tx, user))
+      if (row === undefined) return undefined
+      // The database would make the same row of it again: only Clerk's times are news.
+      const isKnown = isKnownAlteration(alteredBefore, row.values, user.values)
+      const write = isKnown ? { ...user, values: row.values as SyncedValues } : user
+      return noteAlteration(tx, await writeNewer(tx, write))
     })
     if (outcome !== undefined) return outcome
     return writeTransaction(database, { runId: null, fence: 'shared' }, async (tx) => {

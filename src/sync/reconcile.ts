@@ -224,6 +224,7 @@ async function runPass(
     }
     parts.log.info({ reason: result.stepUp }, 'a full pass follows')
     run.pass = 'full'
+    for (const [id, fingerprint] of run.tally.altered) altered.set(id, fingerprint)
     run.tally = run.tally.afterStepUp(
       `an incremental pass was asked for and a full pass was made: ${result.stepUp}`,
       request.dryRun,

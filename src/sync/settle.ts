@@ -2,8 +2,10 @@
 // old row may have had what a new one needs. Those that a unique constraint still refuses are settled together. Only what
 // stands after that is rejected, and counts.
 
+import { type AlteredRow, readAltered } from '../db/altered.ts'
 import type { DesiredUser } from '../db/schema.ts'
 import { readUniqueColumns } from '../db/unique.ts'
+import { rejectAltered } from './altered.ts'
 import { applyUsers } from './apply.ts'
 import { writeFenced } from './fenced.ts'
 import type { Pass } from './pass.ts'
@@ -65,12 +67,19 @@ async function settleStanding(pass: Pass, standing: Map<string, Standing>): Prom
   }))
   const constraints = [...new Set(members.map((member) => member.refusal.constraint))]
   const columns = await readUniqueColumns(pass.database.db, constraints)
+  const writes = members.map(({ write }) => write)
+  let altered: AlteredRow[] = []
   const { updated, created, stuck } = await settleTogether(
     members,
     { columns, by: 'pass', youngSince: pass.youngSince },
     // Each round finds at least one who is stuck.
     { membersMin: 2, stuckMax: refusalsPerConstraint, roundsMax: refusalsPerConstraint + 1 },
-    (fence, write) => writeFenced(pass, fence, write),
+    (fence, write) =>
+      writeFenced(pass, fence, async (tx) => {
+        const written = await write(tx)
+        altered = await readAltered(tx, writes)
+        return written
+      }),
   )
   for (const [id, refusal] of stuck) {
     const change = standing.get(id)?.change
@@ -84,7 +93,13 @@ async function settleStanding(pass: Pass, standing: Map<string, Standing>): Prom
   if (updated.length + created.length === 0) return
   pass.tally.counts.updated += updated.length
   pass.tally.counts.created += created.length
-  for (const id of [...updated, ...created]) standing.delete(id)
+  const written = new Set([...updated, ...created])
+  rejectAltered(
+    pass,
+    altered.filter((row) => written.has(row.clerkId)),
+    writes,
+  )
+  for (const id of written) standing.delete(id)
   // Another writer was faster with these.
   const others = [...standing].filter(([id]) => !stuck.has(id))
   for (const [id] of others) standing.delete(id)

@@ -227,6 +227,26 @@ const settlements = faultsIn(
   ],
 )
 
+const alterations = faultsIn(
+  'sync/altered.ts',
+  ['test/sync/altered.test.ts'],
+  [
+    ['what was altered is written again', 'fingerprint === fingerprintOf(stored, wanted)', 'false'],
+    ['what was altered is never written again', 'fingerprint === fingerprintOf(stored, wanted)', 'true'],
+    ['what was altered keeps an old version', 'if (hasNews) refreshes', 'if (false) refreshes'],
+    [
+      'an alteration is forgotten',
+      'pass.tally.altered.set(clerkId, fingerprintOf(values, meant))',
+      'fingerprintOf(values, meant)',
+    ],
+    [
+      'an alteration is not told',
+      'pass.tally.rejected.set(clerkId, alterationText(values, meant))',
+      'alterationText(values, meant)',
+    ],
+  ],
+)
+
 export const writeFaults = [
   ...inserts,
   ...updates,
@@ -234,4 +254,5 @@ export const writeFaults = [
   ...deliveries,
   ...uniqueness,
   ...settlements,
+  ...alterations,
 ]

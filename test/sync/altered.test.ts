@@ -80,6 +80,101 @@ test('a webhook whose values the database changes says so, and the row has the v
   }
 })
 
+describe('values that the database changes, where only Clerk’s version has moved', () => {
+  const look = async (id: string) => {
+    const [row] = await world.database.sql`select name, email, updated_at::text,
+      (extract(epoch from clerk_updated_at) * 1000)::float8 as version from users where clerk_id = ${id}`
+    return row
+  }
+
+  test.each(['full', 'incremental', 'user'] as const)('a %s pass writes that version alone', async (pass) => {
+    const [id = ''] = await withTrigger('before')
+    await world.sync()
+    const row = await look(id)
+    world.sandbox.users.signIn(id)
+    const outcome = await world.sync(pass === 'user' ? { pass, userId: id } : { pass })
+    expect(outcome.report).toMatchObject({ pass, status: 'partial', counts: { updated: 0, refreshed: 1 } })
+    expect(outcome.rejections).toContainEqual({ clerkId: id, reason })
+    expect(await look(id)).toEqual({ ...row, version: world.wanted().get(id)?.updatedAt })
+    const before = await writes()
+    await world.sync()
+    expect(await writes()).toEqual(before)
+  })
+
+  test('a delivery writes that version alone, and says what the row lacks', async () => {
+    await withTrigger('before')
+    const [id = ''] = world.sandbox.users
+      .all()
+      .slice(-3)
+      .map((user) => user.id)
+    await world.sync()
+    const row = await look(id)
+    const [{ altered } = {}] = await world.database.sql<{ altered: [string, string][] }[]>`
+      select difference->'altered' as altered from clerk_sync.state`
+    const known = new Map(altered).get(id)
+    const wanted = world.wanted().get(id)
+    if (wanted === undefined || wanted.createdAt === null || wanted.updatedAt === null)
+      throw new Error('no user')
+    const { name, email, imageUrl } = wanted
+    const user = {
+      clerkId: id,
+      values: { name, email, imageUrl },
+      clerkCreatedAt: wanted.createdAt,
+      clerkUpdatedAt: wanted.updatedAt + 1,
+    }
+    const database = openDatabase(world.database.url, { connections: 1 })
+    try {
+      const shape = await readShape(database.db)
+      const delivered = await deliverUser(database, shape, user, undefined, known)
+      expect(delivered).toEqual({ outcome: 'refreshed', reason })
+      expect(await look(id)).toEqual({ ...row, version: user.clerkUpdatedAt })
+      const other = {
+        ...user,
+        clerkUpdatedAt: user.clerkUpdatedAt + 1,
+        values: { ...user.values, name: 'Other' },
+      }
+      expect(await deliverUser(database, shape, other, undefined, known)).toEqual({
+        outcome: 'updated',
+        reason,
+      })
+      expect((await look(id))?.name).toBe('Other')
+    } finally {
+      await database.close()
+    }
+  })
+})
+
+test('users who were settled together are named, too, where the database changes their values', async () => {
+  const ids = world.sandbox.users.all().map(({ id }) => id)
+  for (const id of ids) world.sandbox.users.update(id, { email_address: `${id.toLowerCase()}@example.com` })
+  await world.sync()
+  await withTrigger('before')
+  await world.database.sql`create unique index one_address on users (email)`
+  const [a, b] = ids as [string, string]
+  world.sandbox.users.update(a, { email_address: `${b.toLowerCase()}@example.COM` })
+  world.sandbox.users.update(b, { email_address: `${a.toLowerCase()}@example.com` })
+  const outcome = await world.sync()
+  expect(outcome.report).toMatchObject({ status: 'partial', counts: { updated: 2, created: 3, rejected: 4 } })
+  expect(outcome.rejections).toContainEqual({ clerkId: a, reason })
+  const before = await writes()
+  expect((await world.sync()).report).toMatchObject({
+    status: 'partial',
+    counts: { updated: 0, rejected: 4 },
+  })
+  expect(await writes()).toEqual(before)
+})
+
+test('an incremental pass that steps up to a full one writes such a row once', async () => {
+  await world.sync()
+  await withTrigger('before')
+  // A listing by change does not show who is gone: only the counts do.
+  world.sandbox.users.delete(world.sandbox.users.all()[0]?.id ?? '')
+  const [inserted = 0, updated = 0] = await writes()
+  const { report } = await world.sync({ pass: 'incremental' })
+  expect(report).toMatchObject({ pass: 'full', counts: { created: 3, updated: 0, rejected: 3 } })
+  expect(await writes()).toEqual([inserted + 3, updated])
+})
+
 test('a change in case alone lands in a column that compares without case', async () => {
   await world.sync()
   await world.database.sql.unsafe(`
