@@ -97,8 +97,9 @@ export async function useOtherKey(simulation: Simulation, random: Random): Promi
   await simulation.startPass({ pass, ...userId, isOtherKey: true, dryRun: random.chance(0.1) })
 }
 
-/** Keeps a copy of all tables. */
-export async function keepBackup(simulation: Simulation): Promise<void> {
+/** Keeps a copy of all tables, unless an older one is kept longer. */
+export async function keepBackup(simulation: Simulation, random: Random): Promise<void> {
+  if (simulation.backup !== undefined && random.chance(0.6)) return
   const tables = await backUp(simulation.server.sql)
   simulation.backup = { tables, model: simulation.checks.save() }
 }
@@ -106,7 +107,7 @@ export async function keepBackup(simulation: Simulation): Promise<void> {
 /** Users, our bookkeeping or both as they were. Everybody who was at work has lost the database meanwhile. */
 export async function restore(simulation: Simulation, random: Random): Promise<void> {
   const { backup, server, checks, options } = simulation
-  if (backup === undefined) return
+  if (backup === undefined) return keepBackup(simulation, random)
   const [what, isAnew, isRowsAlone] = [
     random.pick(['users', 'bookkeeping', 'both'] as const),
     random.chance(0.5),

@@ -49,6 +49,15 @@ export class Checks {
     if (this.restored !== 'anew') this.restored = isAnew ? 'anew' : 'same table'
   }
 
+  /** A full pass has met its end: the table is known again, and where nothing is to be deleted no deletion waits. */
+  noteFullPass(witness: Witness, isWithholding: boolean): void {
+    this.restored = 'no'
+    const { hold } = this.deletions
+    if (hold !== undefined && hold.startedAt < witness.startedAt && !isWithholding) {
+      this.deletions.hold = undefined
+    }
+  }
+
   /** An operator has approved deletions: that settles whether those before were wrong. */
   operatorSpeaks(): void {
     this.deletions.hold = undefined
@@ -98,9 +107,11 @@ export class Checks {
     if (witness.isOtherKey) throw new Violation(`${witness.name} bound the table to ${after.boundTo}`)
     if (before.boundTo !== null || before.rows.size === 0) return
     witness.isFirstLook = true
-    const known = [...before.rows.keys()].filter((id) => this.clerk.history.has(id)).length
-    if (known < before.rows.size / 2 && !witness.acceptInstance) {
-      throw new Violation(`${witness.name} bound a table of which it knows ${known} of ${before.rows.size}`)
+    // A row that comes just now is seen by nobody: deletions are on hold all the same.
+    const rows = [...before.rows.keys()].filter((id) => witness.before.rows.has(id))
+    const known = rows.filter((id) => this.clerk.history.has(id)).length
+    if (known < rows.length / 2 && !witness.acceptInstance) {
+      throw new Violation(`${witness.name} bound a table of which it knows ${known} of ${rows.length}`)
     }
   }
 

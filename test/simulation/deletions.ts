@@ -86,9 +86,11 @@ export class Deletions {
       }
       return
     }
-    if (witness.kind === 'user') return
     this.requireGuard(now)
     if (witness.isFirstLook) throw new Violation(`${witness.name} deleted at its first look at the table`)
+    if (this.hold !== undefined && (this.hold === witness || this.hold.startedAt < witness.startedAt)) {
+      throw new Violation(`${witness.name} deleted though a deleted user had come back within the hour`)
+    }
   }
 
   private requireSettled(witness: Witness, row: Row, now: number): void {
@@ -115,7 +117,7 @@ export class Deletions {
 
   /** Clerk must have denied the user twice: in a list by id that proves itself by another user, and alone. */
   private requireDenied(witness: Witness, clerkId: string): void {
-    const isEmpty = (witness.approveDeletes ?? 0) > 0 || witness.kind === 'user'
+    const isEmpty = (witness.approveDeletes ?? 0) > 0
     const inList = witness.heard.some(({ request, value }) => {
       const isAsked = request.query.getAll('user_id').includes(clerkId) && Array.isArray(value)
       const ids = isAsked ? value.map((user: { id?: unknown } | null) => user?.id) : []
@@ -135,8 +137,7 @@ export class Deletions {
 
   private requireGuard(now: number): void {
     const recent = this.past.filter(
-      (each) =>
-        each.at > now - hourMs && each.witness.kind !== 'user' && each.witness.approveDeletes === undefined,
+      (each) => each.at > now - hourMs && each.witness.approveDeletes === undefined,
     )
     const most = this.options.maxDeletes ?? deletionsPerHour
     if (recent.length > most) throw new Violation(`${recent.length} deletions in an hour, ${most} allowed`)

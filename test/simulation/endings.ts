@@ -52,7 +52,9 @@ export function judgeEnd(scene: Scene, witness: Witness, outcome: RunOutcome): v
   }
   if (witness.isOtherKey && isOver) throw say('has taken another key for the right one')
   if (report.status === 'succeeded' || report.status === 'withheld') judgeSuccess(scene, witness, report)
-  if (report.pass === 'full' && isOver && outcome.complete && !witness.dryRun) scene.checks.restored = 'no'
+  if (report.pass === 'full' && isOver && outcome.complete && !witness.dryRun) {
+    scene.checks.noteFullPass(witness, report.counts.withheld > 0)
+  }
 }
 
 /**

@@ -149,6 +149,10 @@ function prepared<Client extends postgres.Sql>(client: Client): Client {
       if (key === 'begin') {
         return (work: (tx: unknown) => unknown) => target.begin((tx) => work(prepared(tx as never)))
       }
+      if (key === 'savepoint') {
+        const within = target as unknown as postgres.TransactionSql
+        return (work: (tx: unknown) => unknown) => within.savepoint((tx) => work(prepared(tx as never)))
+      }
       return Reflect.get(target, key)
     },
   })

@@ -1,7 +1,9 @@
 // The code under test as processes: a run with its client of Clerk, a worker that answers a delivery. Every call of theirs
 // goes through the gate, and everything that they hear is noted in their witness.
+import { AsyncLocalStorage } from 'node:async_hooks'
 import pino from 'pino'
 import { createClerkClient } from '../../src/clerk/api.ts'
+import type { Database } from '../../src/db/database.ts'
 import type { Shape } from '../../src/db/shape.ts'
 import { randomFrom, seedOf } from '../../src/dev/sandbox/random.ts'
 import { buildDelivery } from '../../src/dev/sandbox/webhooks.ts'
@@ -105,29 +107,60 @@ function fetchAs(world: World, actor: Actor, witness: Witness): typeof fetch {
   }
 }
 
-/** The worker's answer to a delivery that is signed now. */
-export async function answerAs(
-  world: World,
-  actor: Actor,
-  event: Event,
-): Promise<{ status: number; result: string; reason?: string }> {
-  const { headers, body } = buildDelivery(event.type, event.user ?? event.clerkId, {
-    id: `msg_${event.id}`,
-    secret: webhookSecret,
-    instanceId: world.clerk.instanceId,
-    now: event.at,
-  })
-  const app = createApp({
-    database: world.gate.database(actor),
-    log,
-    signingSecrets: [webhookSecret],
-    policy: world.options.policy,
-    shape: () => world.shape,
-    readiness: async () => [],
-  })
-  const response = await app.request('/api/users/webhook', { method: 'POST', headers, body })
-  const answer = (await response.json()) as { result: string; reason?: string }
-  return { status: response.status, ...answer }
+/** A worker: one app for all deliveries, so that it may remember some. Each statement is that of the delivery it is for. */
+export class Worker {
+  private readonly world: World
+  private readonly answering = new AsyncLocalStorage<Database>()
+  private app: ReturnType<typeof createApp>
+
+  constructor(world: World) {
+    this.world = world
+    this.app = this.startApp()
+  }
+
+  /** The process died, and another one takes its place. */
+  restart(): void {
+    this.app = this.startApp()
+  }
+
+  /** The answer to a delivery that is signed now. */
+  async answer(actor: Actor, event: Event): Promise<{ status: number; result: string; reason?: string }> {
+    const { headers, body } = buildDelivery(event.type, event.user ?? event.clerkId, {
+      id: `msg_${event.id}`,
+      secret: webhookSecret,
+      instanceId: this.world.clerk.instanceId,
+      now: event.at,
+    })
+    const { app } = this
+    const response = await this.answering.run(this.world.gate.database(actor), async () =>
+      app.request('/api/users/webhook', { method: 'POST', headers, body }),
+    )
+    const answer = (await response.json()) as { result: string; reason?: string }
+    return { status: response.status, ...answer }
+  }
+
+  private startApp(): ReturnType<typeof createApp> {
+    const { world, answering } = this
+    const database = (): Database => {
+      const found = answering.getStore()
+      if (found === undefined) throw new Error('a statement of no delivery')
+      return found
+    }
+    return createApp({
+      database: {
+        get db() {
+          return database().db
+        },
+        deleteMsMax: 60_000,
+        close: async () => {},
+      },
+      log,
+      signingSecrets: [webhookSecret],
+      policy: world.options.policy,
+      shape: () => world.shape,
+      readiness: async () => [],
+    })
+  }
 }
 
 /** True if the run has counted since it last read a page: before it counts once more, it waits. */

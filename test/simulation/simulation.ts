@@ -12,7 +12,7 @@ import { judgeEnd } from './endings.ts'
 import { type Actor, breathe, Crash, Gate } from './gate.ts'
 import type { Scenario, SimulationOptions } from './options.ts'
 import type { SimulatedPostgres, Snapshot } from './postgres.ts'
-import { answerAs, type PassRequest, reconcileAs } from './processes.ts'
+import { type PassRequest, reconcileAs, Worker } from './processes.ts'
 import type { Backup } from './tables.ts'
 import { type Witness, witnessOf } from './witness.ts'
 
@@ -44,6 +44,7 @@ export class Simulation {
   private actorCount = 0
   private readonly ended: { witness: Witness; outcome: RunOutcome }[] = []
   readonly beats = captureHeartbeats()
+  private readonly worker: Worker
   private failure: unknown
 
   private constructor(scenario: Scenario, server: SimulatedPostgres, snapshot: Snapshot) {
@@ -57,6 +58,7 @@ export class Simulation {
     for (let user = 0; user < otherUsers; user++) this.otherClerk.create({ first_name: `Other ${user}` })
     this.checks = new Checks(this.clerk, scenario.options)
     this.gate = new Gate(server)
+    this.worker = new Worker(this)
     // The process has a clock of its own, as every machine.
     Date.now = () => Math.floor(this.clerk.now() + scenario.options.processSkewMs)
   }
@@ -81,6 +83,7 @@ export class Simulation {
       actor.isCrashed = true
       this.beats.forget(actor)
     }
+    this.worker.restart()
     while (this.gate.parked().length > 0) {
       const [actor] = this.gate.parked()
       if (actor !== undefined) await this.gate.release(actor, new Crash())
@@ -204,7 +207,7 @@ export class Simulation {
     const name = `webhook ${++this.actorCount} (${event.type} ${event.clerkId})`
     const witness = witnessOf(name, 'webhook', this.clerk, this.snapshot, { event })
     return this.start(name, witness, async (actor) => {
-      const { status, result, reason } = await answerAs(this, actor, event)
+      const { status, result, reason } = await this.worker.answer(actor, event)
       if (actor.isCrashed) return
       this.say(`${name} ends: ${status} ${result} ${reason ?? ''}`)
       onEnd(status, result)
@@ -241,6 +244,7 @@ export class Simulation {
   async crash(actor: Actor): Promise<void> {
     actor.isCrashed = true
     this.beats.forget(actor)
+    if (!this.stops.has(actor)) this.worker.restart()
     await this.release(actor, new Crash())
     await breathe()
   }
