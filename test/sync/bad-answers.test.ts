@@ -218,6 +218,10 @@ const goodRequests = new Map<Place, number>()
 const settings = { pageSize: 5, maxDeletes: 1000, recountDelayMs: 1 }
 /** Where nothing has to be waited for, a busy machine shall not make a good answer late. */
 const patient = { ...impatient, requestMs: 5000, totalMs: 10_000 }
+/** Where an answer never comes, the limit has to be reached; a good answer of the same run shall stay below it. */
+const waiting = { ...impatient, requestMs: 2000, totalMs: 10_000 }
+/** Worlds in which a case has not come to its end: what it left behind is no other case's trouble. */
+const leftOver = new Set<Place>()
 
 const worldAt = (place: Place) => worlds.get(place) ?? expect.unreachable()
 
@@ -294,8 +298,10 @@ async function wordFor(place: Place, { report, rejections, complete }: SyncOutco
 
 /** What comes of the bad answer there. Fails the test if anything was lost, or stays wrong after the next run. */
 async function tryAt(place: Place, name: string, times: number): Promise<string> {
+  if (leftOver.has(place)) await openWorld(place)
+  leftOver.add(place)
   const world = worldAt(place)
-  const limits = /hang|slow|429/.test(name) ? impatient : patient
+  const limits = /hang|slow/.test(name) ? waiting : name.includes('429') ? impatient : patient
   const { outcome, before } = await runWith(place, name, times, limits)
   await expectNothingLost(world, before)
   expect(outcome.log + JSON.stringify(outcome.report)).not.toContain(world.sandbox.secretKey)
@@ -305,23 +311,25 @@ async function tryAt(place: Place, name: string, times: number): Promise<string>
     expect(next.report, `the run after it at ${place}`).toMatchObject({ status: 'succeeded', error: null })
     expect(await world.rows()).toEqual(world.wanted())
   }
+  leftOver.delete(place)
   return word
 }
 
-beforeAll(() =>
-  Promise.all(
-    places.map(async (place) => {
-      const clock = createClock({ at: Date.UTC(2026, 5, 1), frozen: true })
-      const world = await createWorld({ users: seedUsers({ count: 12, seed: 3 }), clock })
-      worlds.set(place, world)
-      await world.sync(settings)
-      const { report } = (await runWith(place, undefined, 0)).outcome
-      expect(report.status).toBe(place === 'alone' ? 'partial' : 'succeeded')
-      goodRequests.set(place, report.requests.total)
-      await world.sync(settings)
-    }),
-  ),
-)
+/** A new world for that place, in which the table equals Clerk. */
+async function openWorld(place: Place): Promise<void> {
+  await worlds.get(place)?.close()
+  const clock = createClock({ at: Date.UTC(2026, 5, 1), frozen: true })
+  const world = await createWorld({ users: seedUsers({ count: 12, seed: 3 }), clock })
+  worlds.set(place, world)
+  await world.sync(settings)
+  const { report } = (await runWith(place, undefined, 0)).outcome
+  expect(report.status).toBe(place === 'alone' ? 'partial' : 'succeeded')
+  goodRequests.set(place, report.requests.total)
+  await world.sync(settings)
+  leftOver.delete(place)
+}
+
+beforeAll(() => Promise.all(places.map(openWorld)))
 afterAll(() => Promise.all([...worlds.values()].map((world) => world.close())))
 
 interface Row {
