@@ -6,7 +6,7 @@ import { isClerkUserId } from './clerk/user.ts'
 import { createProgram, refuseSwallowedFlags } from './cli/command-line.ts'
 import { createOutput, type Format, sayEmbedded } from './cli/output.ts'
 import { refuse } from './cli/refusal.ts'
-import { statusCommand } from './cli/status.ts'
+import { type StatusFlags, statusCommand } from './cli/status.ts'
 import { type SyncFlags, syncCommand } from './cli/sync.ts'
 import { openTarget } from './cli/target.ts'
 import { workerCommand } from './cli/worker.ts'
@@ -56,11 +56,16 @@ program
   .option('--detailed-exitcode', 'with --dry-run: exit 2 if there is something to change', false)
   .option('--json', 'print exactly one JSON object, the report, on stdout; the log goes to stderr', false)
   .addOption(formatOption())
-  .option('--approve-deletes <n>', 'let this run delete up to n rows', wholeNumber)
+  .option(
+    '--approve-deletes <n>',
+    'let this run delete up to n rows; n:list, as a run prints it: no row outside of that list',
+    approval,
+  )
   .option('--accept-instance <id>', "let the table follow the key's instance, named here", instanceId)
   .option('--skip-if-running', 'exit 0 instead of 75 if another run holds the lease', false)
   .addHelpText('after', exitCodesHelp)
-  .action((flags: SyncFlags) => {
+  .action((typed: Omit<SyncFlags, keyof Approval> & { approveDeletes?: Approval }) => {
+    const flags: SyncFlags = { ...typed, approveDeletes: undefined, ...typed.approveDeletes }
     if (flags.showValues && !flags.dryRun) throw wrongUsage('--show-values goes with --dry-run')
     if (flags.all && !flags.dryRun) throw wrongUsage('--all goes with --dry-run')
     if (flags.detailedExitcode && !flags.dryRun) throw wrongUsage('--detailed-exitcode goes with --dry-run')
@@ -90,8 +95,10 @@ program
   .option('--json', 'print one JSON object', false)
   .addOption(formatOption())
   .addOption(new Option('--limit <n>', 'how many runs').default(10).argParser(wholeNumber))
-  .action(async (flags: { json: boolean; format: Format | undefined; limit: number }) => {
-    await withTarget(flags, (target, output) => statusCommand(target, output, flags.limit))
+  .option('--all', 'name every withheld deletion, not only the first 10', false)
+  .option('--show-values', 'with the names in the rows whose deletion is withheld', false)
+  .action(async (flags: { json: boolean; format: Format | undefined } & StatusFlags) => {
+    await withTarget(flags, (target, output) => statusCommand(target, output, flags))
   })
 
 program
@@ -133,6 +140,18 @@ async function withTarget(
 function wholeNumber(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new InvalidArgumentError('It takes a whole number.')
   return Number(text)
+}
+
+interface Approval {
+  readonly approveDeletes: number
+  readonly approvedList: string | undefined
+}
+
+function approval(text: string): Approval {
+  const [, count, list] = /^(\d{1,9})(?::([0-9a-f]{8}))?$/.exec(text) ?? []
+  if (count === undefined)
+    throw new InvalidArgumentError('It takes a whole number, or 12:ab12cd34 as a run prints it.')
+  return { approveDeletes: Number(count), approvedList: list }
 }
 
 function userId(text: string): string {

@@ -1,7 +1,8 @@
 // How a dry run shows a change: the columns that differ, with values masked unless the operator asks to see them. A mask
 // tells what changed without telling the value: how long it is, where it begins to differ, and of a URL host and end.
 import { users } from '../db/schema.ts'
-import type { ShownChange } from '../sync/pass.ts'
+import { isoTime } from '../db/times.ts'
+import type { LostRow, ShownChange } from '../sync/pass.ts'
 import { changedKeys } from '../sync/plan.ts'
 
 export interface ColumnChange {
@@ -12,7 +13,7 @@ export interface ColumnChange {
 
 /** The columns that would change; Clerk's times are told by the kind alone. */
 export function columnChanges(shown: ShownChange, showValues: boolean): ColumnChange[] {
-  if (shown.kind === 'delete' || shown.kind === 'refresh') return []
+  if (!('change' in shown) || shown.kind === 'refresh') return []
   const { write, row } = shown.change
   const isSet = (key: keyof typeof write.values) => row !== undefined || !isEmpty(write.values[key])
   return changedKeys(write, row)
@@ -26,6 +27,7 @@ export function columnChanges(shown: ShownChange, showValues: boolean): ColumnCh
 
 /** Lines for a person: `~ user_1`, and below it `name  (11 characters) → (12 characters, differs from letter 4 on)`. */
 export function changeLines(shown: ShownChange, showValues: boolean): string[] {
+  if (!('change' in shown)) return [lostLine(shown, showValues)]
   const columns = columnChanges(shown, showValues)
   const width = Math.max(...columns.map(({ column }) => column.length))
   return [
@@ -37,12 +39,32 @@ export function changeLines(shown: ShownChange, showValues: boolean): string[] {
   ]
 }
 
-/** The user that the change is about. */
-export function clerkIdOf(shown: ShownChange): string {
-  return shown.kind === 'delete' ? shown.clerkId : shown.change.write.clerkId
+/** `- user_1  last changed 2026-03-01, missed since 2026-03-07 12:30 UTC`, and the name if values are shown. */
+function lostLine(
+  { kind, clerkId, row, missedSince }: LostRow & { kind: string },
+  showValues: boolean,
+): string {
+  const facts = [
+    ...(kind === 'withhold' ? ['withheld'] : []),
+    ...(showValues && row !== undefined ? [shownValue(row.values.name)] : []),
+    row === undefined ? 'the row is gone' : lastChanged(row.clerkUpdatedAt),
+    missedSince === undefined ? 'not missed before' : `missed since ${minuteOf(missedSince)}`,
+  ]
+  return `- ${clerkId}  ${facts.join(', ')}`
 }
 
-const signs = { create: '+', update: '~', refresh: '=', delete: '-' } as const
+const lastChanged = (version: number | null) =>
+  version === null ? 'never written by a run' : `last changed ${isoTime(version).slice(0, 10)}`
+
+/** A moment without seconds, as `2026-03-07 12:30 UTC`. */
+const minuteOf = (time: number) => `${isoTime(time).slice(0, 16).replace('T', ' ')} UTC`
+
+/** The user that the change is about. */
+export function clerkIdOf(shown: ShownChange): string {
+  return 'change' in shown ? shown.change.write.clerkId : shown.clerkId
+}
+
+const signs = { create: '+', update: '~', refresh: '=', delete: '-', withhold: '-' } as const
 
 const isEmpty = (value: string | null) => value === null || value === ''
 

@@ -8,15 +8,16 @@ import { changeLines } from './changes.ts'
 /** How many changes of a kind are shown unless all are asked for: two screens. */
 const shownMax = 20
 
-const kinds = ['delete', 'update', 'create'] as const
+const kinds = ['delete', 'withhold', 'update', 'create'] as const
 type Kind = (typeof kinds)[number]
 
 const headings: Record<Kind, string> = {
   delete: 'Will be deleted',
+  withhold: 'Have no user in Clerk; their deletion will be withheld',
   update: 'Will be updated',
   create: 'Will be created',
 }
-const colours = { delete: 'red', update: 'yellow', create: 'green' } as const
+const colours = { delete: 'red', withhold: 'red', update: 'yellow', create: 'green' } as const
 
 export interface PlanText {
   /** Takes a change that the run would make. With `all` it is said at once, but for deletions. */
@@ -31,8 +32,8 @@ export function createPlanText(options: {
   say: (line: string) => void
 }): PlanText {
   const { say } = options
-  const kept: Record<Kind, string[]> = { delete: [], update: [], create: [] }
-  const counts: Record<Kind, number> = { delete: 0, update: 0, create: 0 }
+  const kept: Record<Kind, string[]> = { delete: [], withhold: [], update: [], create: [] }
+  const counts: Record<Kind, number> = { delete: 0, withhold: 0, update: 0, create: 0 }
   const text = (kind: Kind, change: ShownChange) => {
     const [first = '', ...columns] = changeLines(change, options.showValues)
     return [styleText(colours[kind], first, { stream: process.stdout }), ...columns].join('\n')
@@ -44,7 +45,7 @@ export function createPlanText(options: {
       if (change.kind === 'refresh') return
       const { kind } = change
       counts[kind]++
-      if (options.all && kind !== 'delete') say(text(kind, change))
+      if (options.all && 'change' in change) say(text(kind, change))
       else if (options.all || kept[kind].length < shownMax) kept[kind].push(text(kind, change))
     },
     end(report) {

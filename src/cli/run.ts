@@ -10,6 +10,8 @@ export interface RunFlags {
   readonly user: string | undefined
   readonly dryRun: boolean
   readonly approveDeletes: number | undefined
+  /** The digest of the list that was approved; undefined if only a number was. */
+  readonly approvedList?: string | undefined
   readonly acceptInstance: string | undefined
 }
 
@@ -61,6 +63,7 @@ export async function runOnce(
         graceMs: config.graceMs,
         maxDeletes: config.maxDeletes,
         approveDeletes: flags.approveDeletes,
+        approvedList: flags.approvedList,
         askedAloneMax,
         pageSize,
         recountDelayMs,

@@ -4,6 +4,7 @@ import type { LastSuccess, OpenItem } from '../db/history.ts'
 import type { PastRun } from '../db/ledger.ts'
 import { reasonOf } from '../sync/allowance.ts'
 import { countNames } from '../sync/report.ts'
+import { type Withheld, withheldLines } from './withheld.ts'
 
 export interface Status {
   readonly instanceId: string | null
@@ -12,6 +13,8 @@ export interface Status {
   readonly open: readonly OpenItem[]
   /** Why deletions wait for an operator; null if they do not. */
   readonly deletionHold: string | null
+  /** The withheld deletions by name; null if there are none. */
+  readonly withheld: Withheld | null
   readonly runs: readonly PastRun[]
 }
 
@@ -20,7 +23,7 @@ const rejectionsShown = 5
 
 /** The lines; `now` is this machine's clock. */
 export function statusLines(status: Status, now: Date): string[] {
-  const { instanceId, rows, lastSuccess, open, deletionHold, runs } = status
+  const { instanceId, rows, lastSuccess, open, deletionHold, withheld, runs } = status
   return [
     lastSuccess === null
       ? 'no run has succeeded yet: npm run sync'
@@ -30,10 +33,15 @@ export function statusLines(status: Status, now: Date): string[] {
       ? []
       : [`open: deletions wait for an operator's approval: ${reasonOf(deletionHold)}`]),
     `${number(rows)} rows, ${instanceId === null ? 'not bound to a Clerk instance yet' : `Clerk instance ${instanceId}`}`,
+    ...(withheld === null ? [] : ['', ...withheldLines(withheld, isKeptByPolicy(runs))]),
     ...(runs.length === 0 ? [] : ['', `the last runs, newest first (times are ${zone(now)}):`]),
     ...folded(runs).flatMap((group) => (group.length > 1 ? [quietLine(group)] : group.flatMap(runLines))),
   ]
 }
+
+/** True if it was not the guard that withheld: such a run has succeeded. */
+const isKeptByPolicy = (runs: readonly PastRun[]) =>
+  runs.find((run) => (run.counts?.withheld ?? 0) > 0)?.status === 'succeeded'
 
 const openTexts: Record<OpenItem['what'], (count: number) => string> = {
   failing: (count) => `${count === 1 ? 'the last run' : `the last ${number(count)} runs`} failed`,

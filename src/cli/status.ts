@@ -9,10 +9,21 @@ import { countRows } from '../db/users.ts'
 import type { Output } from './output.ts'
 import { statusLines } from './status-text.ts'
 import type { Target } from './target.ts'
+import { readWithheld } from './withheld.ts'
+
+export interface StatusFlags {
+  /** How many runs. */
+  readonly limit: number
+  /** True if every withheld deletion is named. */
+  readonly all: boolean
+  /** True if the withheld are shown with the names in their rows. */
+  readonly showValues: boolean
+}
 
 /** Shows the newest runs, newest first. */
-export async function statusCommand(target: Target, output: Output, limit: number): Promise<void> {
-  const { db } = target.open({ connections: 1, applicationName: 'clerk-sync status' })
+export async function statusCommand(target: Target, output: Output, flags: StatusFlags): Promise<void> {
+  const database = target.open({ connections: 1, applicationName: 'clerk-sync status' })
+  const { db } = database
   const shape = await readShape(db)
   const state = await readState(db, shape)
   const status = {
@@ -21,7 +32,8 @@ export async function statusCommand(target: Target, output: Output, limit: numbe
     deletionHold: (await readHold(db, shape)) ?? null,
     lastSuccess: (await readLastSuccess(db, shape)) ?? null,
     open: await readOpenItems(db, shape),
-    runs: await readRuns(db, limit, shape),
+    withheld: await readWithheld(database, shape, state?.difference, flags),
+    runs: await readRuns(db, flags.limit, shape),
   }
   output.json(status)
   for (const line of statusLines(status, new Date())) output.say(line)

@@ -1,5 +1,7 @@
 // `sync`: one run, then the report and an exit code that tells the truth.
 import type { Config } from '../config.ts'
+import { isoTime } from '../db/times.ts'
+import type { LostRow } from '../sync/pass.ts'
 import { logOutcome, type RunOutcome } from '../sync/reconcile.ts'
 import { exitCodeOf, rejectionLines, summaryOf } from '../sync/report.ts'
 import { clerkIdOf, columnChanges } from './changes.ts'
@@ -75,10 +77,18 @@ function watching(
         clerkId: clerkIdOf(change),
         change: change.kind,
         columns: columnChanges(change, flags.showValues),
+        ...('change' in change ? {} : lostFacts(change)),
       }
       output.log.info(facts, 'would change')
     },
   }
+}
+
+/** What is known of a row without a user, for the log. */
+function lostFacts({ row, missedSince }: LostRow): Record<string, string | null> {
+  const time = (milliseconds: number | null | undefined) =>
+    milliseconds === null || milliseconds === undefined ? null : isoTime(milliseconds)
+  return { lastChanged: time(row?.clerkUpdatedAt), missedSince: time(missedSince) }
 }
 
 /** The report, and either text or log lines that say what became of the run. As text an error is the last thing. */

@@ -63,6 +63,7 @@ export interface RunRecord {
   requests: object
   notes: readonly string[]
   rejected: readonly { clerkId: string; reason: string }[]
+  withheld: readonly { clerkId: string; missedSince: string | null }[]
   error: object | null
 }
 
@@ -201,12 +202,17 @@ async function endRun(
   statusBefore: string,
   record: RunRecord,
 ): Promise<boolean> {
+  // Tables that still lack the column have to take the line of a run that failed early.
+  const withheld =
+    record.withheld.length === 0
+      ? sql``
+      : sql`withheld = ${JSON.stringify(record.withheld.slice(0, 100))}::jsonb,`
   const rows = await query(
     executor,
     sql`update clerk_sync.runs set pass = ${record.pass}, status = ${record.status}, finished_at = now(),
           counts = ${JSON.stringify(record.counts)}::jsonb, requests = ${JSON.stringify(record.requests)}::jsonb,
           notes = ${JSON.stringify(record.notes)}::jsonb,
-          rejected = ${JSON.stringify(record.rejected.slice(0, 100))}::jsonb,
+          rejected = ${JSON.stringify(record.rejected.slice(0, 100))}::jsonb, ${withheld}
           error = ${record.error === null ? null : JSON.stringify(record.error)}::jsonb
         where id = ${runId} and status = ${statusBefore} returning id`,
   )
@@ -319,6 +325,8 @@ export interface PastRun {
   requests: Record<string, number> | null
   notes: string[] | null
   rejected: { clerkId: string; reason: string }[] | null
+  /** The first 100 rows whose deletion was withheld, and since when passes have missed their users; null: since this run. */
+  withheld: { clerkId: string; missedSince: string | null }[] | null
   error: { kind: string; message: string; hint?: string | null } | null
 }
 
@@ -327,12 +335,13 @@ export async function readRuns(executor: Executor, limit: number, shape: Shape):
   if (!shape.ownTables.has('runs')) return []
   const iso = (column: string) =>
     sql`to_char(${sql.identifier(column)} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
+  const withheld = shape.ownColumns.has('runs.withheld') ? sql`withheld` : sql`null`
   const rows = await query<{ run: PastRun | string }>(
     executor,
     sql`select json_build_object('runId', id, 'pass', pass, 'trigger', trigger, 'status', status,
           'instanceId', instance_id, 'host', host, 'startedAt', ${iso('started_at')}, 'finishedAt', ${iso('finished_at')},
           'heartbeatAt', ${iso('heartbeat_at')}, 'counts', counts, 'requests', requests, 'notes', notes,
-          'rejected', rejected, 'error', error) as run
+          'rejected', rejected, 'withheld', ${withheld}, 'error', error) as run
         from clerk_sync.runs order by id desc limit ${limit}`,
   )
   return rows.map(({ run }) => (typeof run === 'string' ? (JSON.parse(run) as PastRun) : run))

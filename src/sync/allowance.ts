@@ -3,7 +3,8 @@
 import type { Executor } from '../db/database.ts'
 import { type HoldReason, readHold } from '../db/hold.ts'
 import { countRecentDeletions } from '../db/ledger.ts'
-import { countRows } from '../db/users.ts'
+import { countRows, readRows } from '../db/users.ts'
+import { approvalCommand, missedSince } from './approval.ts'
 import { allowedDeletions } from './guard.ts'
 import type { Pass, PassOptions, Tally } from './pass.ts'
 
@@ -53,28 +54,60 @@ export async function holdOf(pass: Pass, executor: Executor): Promise<string | u
   return coming ?? (await readHold(executor, pass.shape))
 }
 
-/** Counts the rows as withheld, and notes why and what approves their deletion. */
-export function withhold(pass: Pass, ids: readonly string[], allowance: Allowance): void {
+/**
+ * Counts the rows as withheld, and notes why and what approves their deletion. `why` is said in place of the guard's
+ * number or the hold. A single user's run knows no list: `namesList` is false.
+ */
+export async function withhold(
+  pass: Pass,
+  ids: readonly string[],
+  allowance: Allowance,
+  { why, namesList = true }: { why?: string; namesList?: boolean } = {},
+): Promise<void> {
   const { tally } = pass
-  keepBack(tally, ids)
-  const { withheld } = tally.counts
+  await keepBack(pass, ids)
   const { allowed, hold } = allowance
-  const why = hold === undefined ? `, ${allowed} allowed now` : `: ${reasonOf(hold)}`
+  const words = why ?? (hold === undefined ? undefined : reasonOf(hold))
+  const reason = words === undefined ? `, ${allowed} allowed now` : `: ${words}`
   // One note, whose number covers all of them: an approval of fewer would delete none.
   if (tally.withheldNote !== undefined) tally.notes.delete(tally.withheldNote)
-  tally.withheldNote = `${withheld} deletions withheld${why}. If they are right: npm run sync -- --approve-deletes ${withheld}`
+  const all = [...tally.kept.withheld]
+  tally.withheldNote = `${all.length} deletions withheld${reason}. If they are right: ${approvalCommand(all.length, namesList ? all : undefined)}`
   tally.notes.add(tally.withheldNote)
 }
 
 /** Counts the rows as kept by `upsert-only`. */
-export function keepByPolicy(pass: Pass, ids: readonly string[]): void {
-  keepBack(pass.tally, ids)
+export async function keepByPolicy(pass: Pass, ids: readonly string[]): Promise<void> {
+  await keepBack(pass, ids)
   pass.tally.notes.add(`${ids.length} rows without a user stay: SYNC_POLICY is upsert-only`)
 }
 
-function keepBack(tally: Tally, ids: readonly string[]): void {
+async function keepBack(pass: Pass, ids: readonly string[]): Promise<void> {
+  const { tally } = pass
   tally.counts.withheld += ids.length
   for (const id of ids) tally.kept.withheld.add(id)
+  if (pass.dryRun) await showLost(pass, 'withhold', ids)
+}
+
+/** So many rows are read at a time to be shown. */
+const rowsAtOnce = 1000
+
+/** Shows the rows as a dry run's deletions, or as the ones that it would not make. */
+export async function showLost(
+  pass: Pass,
+  kind: 'delete' | 'withhold',
+  ids: readonly string[],
+): Promise<void> {
+  const since = missedSince(pass.known)
+  for (let start = 0; start < ids.length; start += rowsAtOnce) {
+    const part = ids.slice(start, start + rowsAtOnce)
+    const rows = new Map(
+      (await readRows(pass.database.db, part, pass.shape)).map((row) => [row.clerkId, row]),
+    )
+    for (const clerkId of part) {
+      pass.onChange({ kind, clerkId, row: rows.get(clerkId), missedSince: since.get(clerkId) })
+    }
+  }
 }
 
 /**

@@ -19,7 +19,15 @@ import { statementMsFor } from '../db/patience.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import { deleteUsers } from '../db/tombstones.ts'
 import { readRows } from '../db/users.ts'
-import { type Allowance, isStillAllowed, keepByPolicy, readAllowance, withhold } from './allowance.ts'
+import {
+  type Allowance,
+  isStillAllowed,
+  keepByPolicy,
+  readAllowance,
+  showLost,
+  withhold,
+} from './allowance.ts'
+import { isApproved, readApprovedRows, settleApprovedRows } from './approval.ts'
 import { writeFenced } from './fenced.ts'
 import { isShortfallGrave } from './guard.ts'
 import { noteClockMissing, type Pass, settlesIn } from './pass.ts'
@@ -33,6 +41,8 @@ const candidatesPerRequest = 99
 const deletionsPerTransaction = 20
 /** A hundred answers one after the other would take a hundred round trips. */
 const questionsAtOnce = 8
+/** A dry run asks about so many rows also where the guard lets fewer through: it is there to show which ones are gone. */
+const shownMax = 10_000
 const dayMs = 24 * 3600_000
 /** After so many deletions in a row that each took as long as one may, the others are left for the next run. */
 const slowInARowMax = 5
@@ -65,11 +75,16 @@ export async function confirmCandidates(
     return none
   }
   const allowance = await readAllowance(pass)
+  const approved = readApprovedRows(pass)
+  // Rows that are not on the approved list do not use the approval up.
+  const isOverAllowance = () =>
+    denied.filter((row) => approved === 'unknown' || isApproved(approved, row.clerkId)).length > askedMax
+  const askedMax = pass.dryRun ? Math.max(allowance.allowed, shownMax) : allowance.allowed
   const queue = [...candidates].sort()
   const denied: CurrentRow[] = []
   // A pass that saw nobody has no canary: only an operator's word makes its answers count.
   const mayAsk = canaries.length > 0 || pass.options.approveDeletes !== undefined
-  while (queue.length > 0 && denied.length <= allowance.allowed) {
+  while (queue.length > 0 && !isOverAllowance()) {
     pass.signal.throwIfAborted()
     const rows = await readRows(pass.database.db, queue.splice(0, candidatesPerRequest), pass.shape)
     const settled = rows.filter((row) => isSettled(row, pass.clock))
@@ -155,20 +170,33 @@ export async function deleteDenied(pass: Pass, proof: Proof, count: number, take
     return
   }
   if (pass.options.policy === 'upsert-only') {
-    keepByPolicy(pass, ids)
+    await keepByPolicy(pass, ids)
     return
   }
-  if (proof.unasked.length > 0 || proof.denied.length > proof.allowed) {
-    withhold(pass, ids, proof)
+  const approved = settleApprovedRows(pass, readApprovedRows(pass), ids)
+  const within = proof.denied.filter((row) => isApproved(approved, row.clerkId))
+  if (approved === 'unknown') {
+    await withhold(pass, ids, proof, { why: 'the list that was approved is not the list of these rows' })
     return
   }
-  const confirmed = await confirmAlone(pass, proof.denied, take)
+  if (proof.unasked.length > 0 || within.length > proof.allowed) {
+    await withhold(pass, ids, proof)
+    return
+  }
+  const outside = proof.denied.filter((row) => !isApproved(approved, row.clerkId)).map((row) => row.clerkId)
+  if (outside.length > 0)
+    await withhold(pass, outside, proof, { why: 'they are not on the list that was approved' })
+  const confirmed = await confirmAlone(pass, within, take)
   // Their answers, too, have told the time: a clock in doubt by now settles nothing.
   const rows = confirmed.filter((row) => isSettled(row, pass.clock))
   for (const row of confirmed) if (!isSettled(row, pass.clock)) leaveForGrace(pass, row)
   if (pass.dryRun) {
     tally.counts.deleted += rows.length
-    for (const row of rows) pass.onChange({ kind: 'delete', clerkId: row.clerkId })
+    await showLost(
+      pass,
+      'delete',
+      rows.map((row) => row.clerkId),
+    )
     return
   }
   const ordered = startingAt(rows, pass.runId ?? 0)

@@ -1,23 +1,19 @@
 // The difference between Clerk's count of users and the table's count of rows, as far as a full pass can name it. With
 // it an incremental pass can tell from two counts that nothing was missed. Pure.
-import type { Rejection, Tally } from './pass.ts'
+import type { Known, Rejection, Tally } from './pass.ts'
 
 /** What the last full pass left open, by name, so that it adjusts itself when a row goes or comes. */
-export interface Difference {
+export interface Difference extends Known {
   /** Users that could not be mapped or written, and rows whose deletion was refused. */
   readonly rejected: readonly Rejection[]
   /** Users left for the grace. */
   readonly pending: readonly string[]
-  /** Rows that the guard or the policy keeps. */
-  readonly withheld: readonly string[]
   /** Rows whose deletion was refused. */
   readonly kept: readonly string[]
   /** Rows left for the grace: the listing may lag behind their users. */
   readonly doubtful: readonly string[]
   /** What the database made of whose values; a state of an earlier release has none. */
   readonly altered?: readonly (readonly [clerkId: string, fingerprint: string])[]
-  /** Users that Clerk counts beyond all that (or, below zero, rows). */
-  readonly unexplained: number
   /** The rows of the users that changed last, as the pass left them; a state of an earlier release has none. */
   readonly newest?: readonly NewestRow[]
 }

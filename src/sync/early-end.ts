@@ -3,17 +3,36 @@
 import type { Database } from '../db/database.ts'
 import { noteEndedRun, type RunRecord } from '../db/ledger.ts'
 import type { Log } from '../log.ts'
+import { missedSince } from './approval.ts'
 import { thisProcess } from './lease.ts'
-import type { Tally } from './pass.ts'
+import type { Known, Tally } from './pass.ts'
 import type { Report } from './report.ts'
 
 /** How long it may take: the run has failed, and its caller waits. */
 const noteMsMax = 3000
 
 /** What the ledger keeps of a report. */
-export function recordOf(report: Report, tally: Tally): RunRecord {
+export function recordOf(report: Report, tally: Tally, known?: Known): RunRecord {
   const { pass, status, counts, requests, notes, error } = report
-  return { pass, status, counts, requests, notes, rejected: tally.rejections(), error }
+  return {
+    pass,
+    status,
+    counts,
+    requests,
+    notes,
+    error,
+    rejected: tally.rejections(),
+    withheld: withheldOf(tally, known),
+  }
+}
+
+/** The rows whose deletion was withheld, by name, with the moment since which passes have missed their users. */
+function withheldOf(tally: Tally, known: Known | undefined): RunRecord['withheld'] {
+  const since = missedSince(known)
+  return [...tally.kept.withheld].sort().map((clerkId) => {
+    const at = since.get(clerkId)
+    return { clerkId, missedSince: at === undefined ? null : new Date(at).toISOString() }
+  })
 }
 
 /**

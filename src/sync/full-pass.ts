@@ -5,6 +5,7 @@ import type { CurrentRow } from '../db/schema.ts'
 import type { Progress } from '../db/state.ts'
 import { countRows, countRowsOf, readAbsentIds, readUndatedIds } from '../db/users.ts'
 import { applyUsers } from './apply.ts'
+import { groupBySince, noteApproval } from './approval.ts'
 import type { ClerkClock } from './clock.ts'
 import { countAgain, countUsers } from './count.ts'
 import { confirmCandidates, deleteDenied } from './deletions.ts'
@@ -40,12 +41,9 @@ interface Sightings {
 
 /**
  * One full pass. Gives where the next incremental pass may begin, undefined if this one was incomplete. Throws
- * `SyncError`; what was written by then stays. `unexplained` is what the last full pass could not explain.
+ * `SyncError`; what was written by then stays.
  */
-export async function runFullPass(
-  pass: Pass,
-  unexplained: number | undefined,
-): Promise<Progress | undefined> {
+export async function runFullPass(pass: Pass): Promise<Progress | undefined> {
   const newest = await pass.clerk.listUsers({ limit: newestKept, orderBy: '-updated_at' })
   const before = await countUsers(pass)
 
@@ -95,8 +93,9 @@ export async function runFullPass(
   pass.tally.shortfall = shortfall()
   await deleteDenied(pass, proof, Math.max(before.count, countAfter), take)
   await settleRefused(pass)
+  noteApproval(pass)
   if (!pass.tally.complete) return undefined
-  return closeFullPass(pass, newest.users, before.count, countAfter, unexplained)
+  return closeFullPass(pass, newest.users, before.count, countAfter)
 }
 
 /** True for a page whose users have all come since the pass counted. */
@@ -110,7 +109,6 @@ async function closeFullPass(
   newest: readonly ReadUser[],
   countBefore: number,
   countAfter: number,
-  unexplainedBefore: number | undefined,
 ): Promise<Progress> {
   const { tally, shape } = pass
   const { db } = pass.database
@@ -126,11 +124,16 @@ async function closeFullPass(
   })
   if (!pass.dryRun) tally.unexplained = Math.max(0, unexplained - tally.missing())
   // Fewer users than rows: the listing may lag behind deletions. After the grace it cannot; then the count is wrong.
-  if (unexplained < 0 && unexplained !== unexplainedBefore) settlesIn(pass, pass.options.graceMs)
+  if (unexplained < 0 && unexplained !== pass.known?.unexplained) settlesIn(pass, pass.options.graceMs)
   const newestIds = newest.flatMap((user) => (user.kind === 'unreadable' ? [] : [user.clerkId]))
   return {
     watermark: watermarkOf(versionOf(newest), pass.clock),
-    difference: { ...named, unexplained, newest: await readNewest(pass, newestIds) } satisfies Difference,
+    difference: {
+      ...named,
+      withheldSince: groupBySince(named.withheld, pass.known, pass.startedAt),
+      unexplained,
+      newest: await readNewest(pass, newestIds),
+    } satisfies Difference,
     fullPassDueInMs: tally.settlesInMs > 0 ? tally.settlesInMs : null,
   }
 }

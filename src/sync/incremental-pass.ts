@@ -5,6 +5,7 @@ import { countRows, countRowsOf } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
 import { holdOf, reasonOf } from './allowance.ts'
 import { applyUsers } from './apply.ts'
+import { approvalCommand } from './approval.ts'
 import { countAgain, countUsers } from './count.ts'
 import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
 import { watermarkOf } from './full-pass.ts'
@@ -44,6 +45,9 @@ export async function runIncrementalPass(
   const difference: Difference = {
     ...differenceOf(pass.tally),
     withheld: since.difference.withheld,
+    ...(since.difference.withheldSince === undefined
+      ? {}
+      : { withheldSince: since.difference.withheldSince }),
     kept: since.difference.kept,
     // Who is seen lives, and is in doubt no more.
     doubtful: since.difference.doubtful.filter((id) => !read.seen.has(id)),
@@ -79,6 +83,7 @@ async function recallOpen(pass: Pass, difference: Difference): Promise<void> {
   const { tally } = pass
   for (const { clerkId, reason } of difference.rejected) tally.rejected.set(clerkId, reason)
   tally.unexplained = Math.max(0, difference.unexplained)
+  for (const id of difference.withheld) tally.kept.withheld.add(id)
   tally.counts.withheld = await countRowsOf(pass.database.db, difference.withheld, pass.shape)
   const { withheld } = tally.counts
   if (withheld === 0) return
@@ -89,7 +94,7 @@ async function recallOpen(pass: Pass, difference: Difference): Promise<void> {
   const hold = await holdOf(pass, pass.database.db)
   const why = hold === undefined ? '' : `: ${reasonOf(hold)}`
   tally.notes.add(
-    `${withheld} deletions stay withheld${why}. If they are right: npm run sync -- --approve-deletes ${withheld}`,
+    `${withheld} deletions stay withheld${why}. If they are right: ${approvalCommand(withheld, difference.withheld)}`,
   )
 }
 

@@ -1,7 +1,7 @@
 // `--user`: one user through the same plan, without the lease. The row goes when Clerk denies the user twice, alone and
 // in a list by id that proves itself by another user of the table, and when the guard lets it go.
 import { readOtherIds, readRows } from '../db/users.ts'
-import { keepByPolicy, readAllowance, withhold } from './allowance.ts'
+import { keepByPolicy, readAllowance, showLost, withhold } from './allowance.ts'
 import { applyUsers } from './apply.ts'
 import { askByIds, deleteBatch, noteAges } from './deletions.ts'
 import { noteClockMissing, type Pass } from './pass.ts'
@@ -58,10 +58,11 @@ async function deleteIfGone(pass: Pass, clerkId: string): Promise<void> {
   // An answer that no other user proves counts only with an operator's word, as in a pass that saw nobody.
   const isProven = canaries.length > 0 || pass.options.approveDeletes !== undefined
   if (!isProven) tally.notes.add('no other row of the table could prove that Clerk knows its users')
-  if (!isProven || allowance.allowed < 1) return withhold(pass, [clerkId], { ...allowance, allowed: 0 })
+  if (!isProven || allowance.allowed < 1)
+    return withhold(pass, [clerkId], { ...allowance, allowed: 0 }, { namesList: false })
   if (pass.dryRun) {
     tally.counts.deleted = 1
-    pass.onChange({ kind: 'delete', clerkId })
+    await showLost(pass, 'delete', [clerkId])
     return
   }
   await deleteBatch(pass, [row])

@@ -2,7 +2,7 @@
 // happened. The tally only ever counts what Postgres returned (in a dry run, what the plan says).
 import type { ClerkClient } from '../clerk/api.ts'
 import type { Database } from '../db/database.ts'
-import type { DesiredUser } from '../db/schema.ts'
+import type { CurrentRow, DesiredUser } from '../db/schema.ts'
 import type { Shape } from '../db/shape.ts'
 import type { Log } from '../log.ts'
 import type { ClerkClock } from './clock.ts'
@@ -31,10 +31,29 @@ export interface Rejection {
   readonly reason: string
 }
 
-/** A change as a dry run shows it: `delete` has no desired user, `create` no row. */
+/** A change as a dry run shows it: `delete` has no desired user, `create` no row, and `withhold` is a deletion that is not made. */
 export type ShownChange =
   | { readonly kind: 'create' | 'update' | 'refresh'; readonly change: Change }
-  | { readonly kind: 'delete'; readonly clerkId: string }
+  | ({ readonly kind: 'delete' | 'withhold' } & LostRow)
+
+/** A row without a user in Clerk. */
+export interface LostRow {
+  readonly clerkId: string
+  /** The row; undefined where it went meanwhile. */
+  readonly row: CurrentRow | undefined
+  /** Since when passes have missed the user (Postgres's clock, ms); undefined if this is the first one. */
+  readonly missedSince: number | undefined
+}
+
+/** What the last full pass left open, as far as another pass needs it by name. */
+export interface Known {
+  /** Rows that the guard or the policy keeps. */
+  readonly withheld: readonly string[]
+  /** Since when passes have missed their users, by moment (Postgres's clock, ms): most have it in common. */
+  readonly withheldSince?: readonly { readonly since: number; readonly ids: readonly string[] }[]
+  /** Users that Clerk counts beyond all that is named (or, below zero, rows). */
+  readonly unexplained: number
+}
 
 export interface PassOptions {
   readonly policy: 'sync' | 'upsert-only'
@@ -42,6 +61,8 @@ export interface PassOptions {
   readonly maxDeletes: number | undefined
   /** The operator's ceiling for this one run. */
   readonly approveDeletes: number | undefined
+  /** The digest of the list that the operator has looked at: no row outside of it is deleted. Undefined: any row may be. */
+  readonly approvedList?: string | undefined
   /** Up to so many denied users are also asked for alone, one by one; of more, so many at random. */
   readonly askedAloneMax: number
   /** 500, the most that Clerk gives. */
@@ -60,8 +81,12 @@ export interface Pass {
   readonly dryRun: boolean
   /** The run that writes; null in a dry run. A single user's has its line too, without the lease. */
   readonly runId: number | null
+  /** The run's start (Postgres's clock, ms). */
+  readonly startedAt: number
   /** Tombstones left after this moment block (Postgres's clock, ms): the run's start less the grace. */
   readonly youngSince: number
+  /** What the last full pass left open; undefined if none has. */
+  readonly known: Known | undefined
   /** Of a dry run: the hold on deletions that binding the table would bring, undefined if none. */
   readonly holdToCome: string | undefined
   /** What the database made of whose values, as the passes before have met it. */

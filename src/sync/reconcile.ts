@@ -75,6 +75,7 @@ export async function reconcile(request: RunRequest, parts: RunParts): Promise<R
     lease: undefined,
     pass: request.userId === undefined ? (request.pass ?? 'full') : 'user',
     tally: new Tally(),
+    known: undefined,
     progress: undefined,
     tableIdentity: null,
     endedHold: undefined,
@@ -132,6 +133,8 @@ interface Run {
   /** What is being done, also after a step up. */
   pass: Report['pass']
   tally: Tally
+  /** What the last full pass left open. */
+  known: Difference | undefined
   /** Undefined unless a pass met its end. */
   progress: Progress | undefined
   /** The table that the pass began with. */
@@ -203,9 +206,11 @@ async function runPass(
   start: Start,
 ): Promise<void> {
   const state = await readState(parts.database.db, shape)
-  const previous = state?.difference as Difference | null | undefined
-  const altered = new Map(previous?.altered ?? [])
-  const passWith = (tally: Tally): Promise<Pass> => passOf(request, parts, shape, start, tally, altered)
+  const left = (state?.difference ?? undefined) as Difference | undefined
+  run.known = left
+  const altered = new Map(left?.altered ?? [])
+  const passWith = (tally: Tally): Promise<Pass> =>
+    passOf(request, parts, shape, start, { tally, known: left, altered })
   if (request.userId !== undefined) return reconcileUser(await passWith(run.tally), request.userId)
   run.tableIdentity = state?.tableIdentity ?? null
   if (run.pass === 'incremental') {
@@ -231,7 +236,7 @@ async function runPass(
     )
   }
   const hold = await readHold(parts.database.db, shape)
-  run.progress = await runFullPass(await passWith(run.tally), previous?.unexplained)
+  run.progress = await runFullPass(await passWith(run.tally))
   if (run.progress !== undefined && endsHold(run.tally, request.options)) run.endedHold = hold
 }
 
@@ -252,8 +257,7 @@ async function passOf(
   parts: RunParts,
   shape: Shape,
   start: Start,
-  tally: Tally,
-  altered: ReadonlyMap<string, string>,
+  { tally, known, altered }: Pick<Pass, 'tally' | 'known' | 'altered'>,
 ): Promise<Pass> {
   const clocks = parts.clocks ?? { own: () => Date.now(), postgres: () => readClock(parts.database.db) }
   const clock = await openClerkClock(clocks, request.options.graceMs, (text) => tally.notes.add(text))
@@ -264,6 +268,8 @@ async function passOf(
     options: request.options,
     dryRun: request.dryRun,
     runId: start.runId,
+    startedAt: start.startedAt,
+    known,
     youngSince: start.startedAt - request.options.graceMs,
     holdToCome: start.holdToCome,
     altered,
@@ -293,7 +299,7 @@ async function record(
   report: Report,
   milliseconds: number,
 ): Promise<unknown> {
-  const entry = recordOf(report, run.tally)
+  const entry = recordOf(report, run.tally, run.known)
   try {
     const wasOurs = await transaction(
       database,

@@ -125,6 +125,7 @@ describe('migrate and status', () => {
       instanceId: null,
       rows: 0,
       deletionHold: null,
+      withheld: null,
       lastSuccess: null,
       open: [],
       runs: [],

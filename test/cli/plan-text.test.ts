@@ -28,6 +28,11 @@ const create = (clerkId: string): ShownChange => ({
   kind: 'create',
   change: { write: desired(clerkId, ada), row: undefined },
 })
+const lost = (clerkId: string) => ({
+  clerkId,
+  row: { clerkId, values: ada, clerkCreatedAt: 1, clerkUpdatedAt: Date.UTC(2026, 0, 5), isDayOld: true },
+  missedSince: undefined,
+})
 const reportWith = (counts: Partial<Report['counts']>) =>
   ({
     counts: {
@@ -60,7 +65,7 @@ function planOf(
 }
 
 test('counts first, and shows deletions before anything else', () => {
-  const changes = [create('user_a'), { kind: 'delete', clerkId: 'user_b' } as const]
+  const changes = [create('user_a'), { kind: 'delete', ...lost('user_b') } as const]
   const lines = planOf(changes, { counts: { seen: 3017, created: 3017, updated: 198, deleted: 2 } })
   expect(lines[0]).toBe(
     'Plan: 3,017 to create, 198 to update, 2 to delete; 0 of 3,017 users unchanged. Nothing was written.',

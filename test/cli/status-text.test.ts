@@ -28,6 +28,7 @@ const run = (runId: number, parts: Partial<PastRun> = {}): PastRun => ({
   requests: null,
   notes: [],
   rejected: null,
+  withheld: null,
   error: null,
   ...parts,
 })
@@ -37,6 +38,7 @@ const status: Status = {
   lastSuccess: null,
   open: [],
   deletionHold: null,
+  withheld: null,
   runs: [],
 }
 const linesOf = (parts: Partial<Status>) => statusLines({ ...status, ...parts }, new Date(at(59)))

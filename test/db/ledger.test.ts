@@ -51,6 +51,7 @@ const ended: RunRecord = {
   requests: { total: 4, throttled: 0 },
   notes: ['a note'],
   rejected: [],
+  withheld: [],
   error: null,
 }
 const take = async (host = 'here'): Promise<Lease> => {
@@ -266,11 +267,12 @@ describe('the history', () => {
     expect(await heartbeat(database.db, holder.runId)).toBe(true)
   })
 
-  test('has what a run found, newest first, with the first hundred of the rejected', async () => {
+  test('has what a run found, newest first, with the first hundred of the rejected and of the withheld', async () => {
     const first = await take('first')
     const rejected = Array.from({ length: 101 }, (_, index) => ({ clerkId: `user_${index}`, reason: 'why' }))
+    const withheld = rejected.map(({ clerkId }) => ({ clerkId, missedSince: null }))
     const error = { kind: 'contract', message: 'no', hint: 'look' }
-    const failed = { ...ended, pass: 'incremental', status: 'failed', rejected, error }
+    const failed = { ...ended, pass: 'incremental', status: 'failed', rejected, withheld, error }
     await finishRun(database.db, first.runId, failed)
     const second = await take('second')
     const runs = await readRuns(database.db, 5, await readShape(database.db))
@@ -287,6 +289,7 @@ describe('the history', () => {
     ])
     expect(Date.parse(runs[1]?.finishedAt ?? '')).toBeGreaterThanOrEqual(first.startedAt)
     expect(runs[1]?.rejected).toEqual(rejected.slice(0, 100))
+    expect(runs[1]?.withheld).toEqual(withheld.slice(0, 100))
     expect(await readRuns(database.db, 1, await readShape(database.db))).toHaveLength(1)
   })
 

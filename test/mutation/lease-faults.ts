@@ -72,6 +72,7 @@ const runs = faultsIn(
       'status = ${record.status}, finished_at = null',
     ],
     ['the rejected are cut at 99', 'record.rejected.slice(0, 100)', 'record.rejected.slice(0, 99)'],
+    ['the withheld are cut at 99', 'record.withheld.slice(0, 100)', 'record.withheld.slice(0, 99)'],
     ['the rejected are kept whole', 'record.rejected.slice(0, 100)', 'record.rejected'],
     [
       'runs are forgotten after 28 days',

@@ -247,6 +247,17 @@ const alterations = faultsIn(
   ],
 )
 
+const approvals = faultsIn(
+  'sync/approval.ts',
+  ['test/sync/approval.test.ts'],
+  [
+    ['a row outside of the approved list is deleted', ' && approved.has(clerkId))', ')'],
+    ['a list that is unknown approves any row', "? new Set(kept) : 'unknown'", "? new Set(kept) : 'all'"],
+    ['another list than the approved one is approved', 'digestOf(ids) === pass', 'digestOf(ids) !== pass'],
+    ['a list is told by its first id', "[...ids].sort().join('\\n')", "[...ids].sort()[0] ?? ''"],
+  ],
+)
+
 export const writeFaults = [
   ...inserts,
   ...updates,
@@ -255,4 +266,5 @@ export const writeFaults = [
   ...uniqueness,
   ...settlements,
   ...alterations,
+  ...approvals,
 ]

@@ -13,7 +13,7 @@ export const mutants: readonly Mutant[] = [
     edits: [
       [
         'sync/deletions.ts',
-        'if (proof.unasked.length > 0 || proof.denied.length > proof.allowed) {',
+        'if (proof.unasked.length > 0 || within.length > proof.allowed) {',
         'if (false) {',
       ],
       ['sync/allowance.ts', '+ rows <= pass.tally.hourlyDeletionsMax', '>= 0'],
@@ -48,8 +48,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       [
         'sync/deletions.ts',
-        'const confirmed = await confirmAlone(pass, proof.denied, take)',
-        'const confirmed = proof.denied',
+        'const confirmed = await confirmAlone(pass, within, take)',
+        'const confirmed = within',
       ],
     ],
   },

@@ -1,0 +1,82 @@
+// An operator's approval of deletions: a number that is a ceiling, and the list that was looked at, if the approval names
+// it by its digest. The rule: a run that carries a digest deletes no row outside of that list.
+import { createHash } from 'node:crypto'
+import type { Known, Pass } from './pass.ts'
+
+/** How an approval names a list: the first 32 bits, in hex, of a SHA-256 over the sorted ids. */
+function digestOf(ids: readonly string[]): string {
+  return createHash('sha256')
+    .update([...ids].sort().join('\n'))
+    .digest('hex')
+    .slice(0, 8)
+}
+
+/** The command that approves so many deletions, and, where a list is given, none outside of it. */
+export function approvalCommand(count: number, list: readonly string[] | undefined): string {
+  return `npm run sync -- --approve-deletes ${count}${list === undefined ? '' : `:${digestOf(list)}`}`
+}
+
+/** Which rows an approval is about. `unknown`: it names a list that no run has left, so that none is approved yet. */
+export type ApprovedRows = 'all' | 'unknown' | ReadonlySet<string>
+
+/** Returns the rows that the operator has looked at, as far as the last full pass has kept their names. */
+export function readApprovedRows(pass: Pass): ApprovedRows {
+  const { approvedList } = pass.options
+  if (approvedList === undefined) return 'all'
+  const kept = pass.known?.withheld ?? []
+  return digestOf(kept) === approvedList ? new Set(kept) : 'unknown'
+}
+
+/** The same once Clerk has been asked for all: a dry run shows a list and keeps none, so that it is held against this one. */
+export function settleApprovedRows(pass: Pass, approved: ApprovedRows, ids: readonly string[]): ApprovedRows {
+  return approved === 'unknown' && digestOf(ids) === pass.options.approvedList ? new Set(ids) : approved
+}
+
+/** True if the row is on the list. */
+export function isApproved(approved: ApprovedRows, clerkId: string): boolean {
+  return approved === 'all' || (approved !== 'unknown' && approved.has(clerkId))
+}
+
+/** Notes how many of the approved rows were deleted, and what became of the others, if the numbers differ. */
+export function noteApproval(pass: Pass): void {
+  const { tally } = pass
+  const { approveDeletes: approved } = pass.options
+  const { deleted, withheld } = tally.counts
+  if (approved === undefined || approved === deleted) return
+  const others = [
+    [tally.kept.pending.size, 'pending'],
+    [tally.kept.refused.size, 'refused by the database'],
+    [withheld, 'withheld'],
+  ] as const
+  const named = others.filter(([count]) => count > 0).map(([count, what]) => `, ${number(count)} ${what}`)
+  const rest = approved - deleted - others.reduce((sum, [count]) => sum + count, 0)
+  const absent = rest > 0 ? `; of ${number(rest)} fewer than approved Clerk says that they are gone` : ''
+  tally.notes.add(
+    `${number(approved)} deletions approved: ${number(deleted)} deleted${named.join('')}${absent}`,
+  )
+}
+
+/** Since when each withheld row has been missed, ms on Postgres's clock. */
+export function missedSince(known: Known | undefined): Map<string, number> {
+  const groups = known?.withheldSince ?? []
+  return new Map(groups.flatMap(({ since, ids }) => ids.map((id) => [id, since] as const)))
+}
+
+/** The same for the rows that are withheld now: `now` for those that were not withheld before. */
+export function groupBySince(
+  ids: readonly string[],
+  known: Known | undefined,
+  now: number,
+): NonNullable<Known['withheldSince']> {
+  const before = missedSince(known)
+  const groups = new Map<number, string[]>()
+  for (const id of ids) {
+    const since = before.get(id) ?? now
+    const members = groups.get(since)
+    if (members === undefined) groups.set(since, [id])
+    else members.push(id)
+  }
+  return [...groups].map(([since, members]) => ({ since, ids: members }))
+}
+
+const number = (count: number) => count.toLocaleString('en')
