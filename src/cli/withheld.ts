@@ -6,6 +6,7 @@ import type { Shape } from '../db/shape.ts'
 import { isoTime } from '../db/times.ts'
 import { readRows } from '../db/users.ts'
 import { approvalCommand, missedSince } from '../sync/approval.ts'
+import { dependentLines } from '../sync/forecast.ts'
 import type { Known } from '../sync/pass.ts'
 
 export interface Withheld {
@@ -92,21 +93,6 @@ function rowLine({ clerkId, lastChanged, missedSince: since, name }: WithheldRow
     ...(since === null ? [] : [`missed since ${since.slice(0, 10)}`]),
   ]
   return `  - ${clerkId}  ${facts.join(', ')}`
-}
-
-/** What a deletion does to other tables, one line for each kind. */
-function dependentLines(dependents: readonly Dependents[]): string[] {
-  const list = (onDelete: Dependents['onDelete']) =>
-    dependents
-      .filter((each) => each.onDelete === onDelete)
-      .map(({ table, rows, unknown }) => `${rows === null ? `? (${unknown})` : number(rows)} of ${table}`)
-      .join(', ')
-  const sentences = [
-    ['deleted', 'A deletion takes rows of other tables along: '],
-    ['forbids', 'Rows that refer to them forbid a deletion: '],
-    ['changed', 'A deletion empties the reference in: '],
-  ] as const
-  return sentences.flatMap(([onDelete, text]) => (list(onDelete) === '' ? [] : [`${text}${list(onDelete)}`]))
 }
 
 const number = (count: number) => count.toLocaleString('en')

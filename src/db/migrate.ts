@@ -8,14 +8,14 @@ import { attempt, type Database, type Executor, PostgresRefusal, query, transact
 import { readMissing } from './missing.ts'
 import { readShape } from './shape.ts'
 
-const migrationsFolder = fileURLToPath(new URL('../../drizzle', import.meta.url))
+export const migrationsFolder = fileURLToPath(new URL('../../drizzle', import.meta.url))
 /** Any number will do, as long as no other part of the app locks the same one: "clerk-sy" in ASCII. */
 const migrationLock = sql.raw('7163371136806975353')
 
 /** An index on a table of millions of rows takes minutes, and so does waiting for somebody else to make it. */
 const migrationMsMax = 15 * 60_000
 
-type Migration = ReturnType<typeof readMigrationFiles>[number]
+export type Migration = ReturnType<typeof readMigrationFiles>[number]
 
 /**
  * Brings the database to the newest schema, and makes again what it has lost of it. Returns how many migrations it
@@ -101,7 +101,8 @@ export async function hasPendingMigrations(
   return pending.length > 0 || (await readMissing(executor)).length > 0
 }
 
-async function readMigrations(
+/** The migrations that were never applied and those that were, as the ledger of migrations has it. Reads only. */
+export async function readMigrations(
   executor: Executor,
   folder: string,
 ): Promise<{ pending: Migration[]; applied: Migration[] }> {
@@ -135,12 +136,7 @@ function readFiles(folder: string): Migration[] {
 }
 
 async function migrationError(error: unknown, executor: Executor): Promise<unknown> {
-  if (isSyncError(error, 'configuration') && error.facts.code === '42501') {
-    return new SyncError('configuration', 'migrations are pending and the database role may not apply them', {
-      hint: 'Run `npm run db:migrate` once with a DATABASE_URL whose role owns the users table and may create a schema.',
-      facts: error.facts,
-    })
-  }
+  if (isSyncError(error, 'configuration') && error.facts.code === '42501') return mayNotMigrate(error.facts)
   if (!(error instanceof PostgresRefusal)) return error
   if (error.kind === 'lock') {
     return new SyncError('transient', 'the migration waited too long for the users table', {
@@ -159,17 +155,38 @@ async function migrationError(error: unknown, executor: Executor): Promise<unkno
   })
 }
 
+/** The error of a role that lacks the rights for what is pending. */
+export const mayNotMigrate = (facts: SyncError['facts'] = {}) =>
+  new SyncError('configuration', 'migrations are pending and the database role may not apply them', {
+    hint: 'Run `npm run db:migrate` once with a DATABASE_URL whose role owns the users table and may create a schema.',
+    facts,
+  })
+
 /** How many ids of several rows are named. */
 const duplicatesShown = 5
 
 async function hintOf(error: PostgresRefusal, executor: Executor): Promise<string> {
   if (error.code !== '23505')
     return 'A rule or trigger of your schema refuses it; the log of Postgres has its words.'
-  const found = await query<{ clerk_id: string; rows: number }>(
+  return (await describeDuplicates(executor).catch(() => undefined)) ?? duplicatesText([])
+}
+
+/** The ids that stand in several rows, in words; undefined if there are none. */
+export async function describeDuplicates(executor: Executor): Promise<string | undefined> {
+  const found = await query<Duplicate>(
     executor,
     sql`select clerk_id::text, count(*)::float8 as rows from users where clerk_id is not null
         group by clerk_id having count(*) > 1 order by count(*) desc, clerk_id limit ${duplicatesShown + 1}`,
-  ).catch(() => [])
+  )
+  return found.length === 0 ? undefined : duplicatesText(found)
+}
+
+interface Duplicate {
+  readonly clerk_id: string
+  readonly rows: number
+}
+
+function duplicatesText(found: readonly Duplicate[]): string {
   // What the app has put there instead of an id may be an address.
   const named = found.slice(0, duplicatesShown).map(({ clerk_id, rows }) => {
     const id = /^user_[A-Za-z0-9]+$/.test(clerk_id) ? clerk_id : '…'

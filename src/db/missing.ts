@@ -35,6 +35,9 @@ const indexes = tables.flatMap((table) =>
   })),
 )
 
+/** The name of the constraint that makes an id stand in one row. */
+export const clerkIdKey = 'users_clerk_id_unique'
+
 /** Looks at the catalogue: what is missing, in the order of the schema. Reads only. */
 export async function readMissing(executor: Executor): Promise<Missing[]> {
   return query<Missing>(
@@ -59,7 +62,7 @@ export async function readMissing(executor: Executor): Promise<Missing[]> {
         where not exists (select from relation r join pg_attribute a on a.attrelid = r.oid
           where r.name = w.relation and a.attname = w.name)
         union all
-        select 'a unique users.clerk_id', 'users_clerk_id_unique' from relation r
+        select 'a unique users.clerk_id', ${clerkIdKey} from relation r
         where r.name = 'users' and not exists (select from indexed i
           where i.relation = 'users' and i."column" = 'clerk_id' and i.is_key)
         union all

@@ -89,6 +89,8 @@ async function keepBack(pass: Pass, ids: readonly string[]): Promise<void> {
   if (pass.dryRun) await showLost(pass, 'withhold', ids)
 }
 
+/** What hangs on more rows than this is not counted. */
+const lostRowsMax = 20_000
 /** So many rows are read at a time to be shown. */
 const rowsAtOnce = 1000
 
@@ -99,6 +101,8 @@ export async function showLost(
   ids: readonly string[],
 ): Promise<void> {
   const since = missedSince(pass.known)
+  const { lostRows } = pass.tally
+  lostRows.push(...ids.slice(0, Math.max(0, lostRowsMax - lostRows.length)))
   for (let start = 0; start < ids.length; start += rowsAtOnce) {
     const part = ids.slice(start, start + rowsAtOnce)
     const rows = new Map(

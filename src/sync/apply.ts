@@ -3,6 +3,7 @@ import type { CurrentRow, DesiredUser } from '../db/schema.ts'
 import { readTombstones, wereDeletedByRuns } from '../db/tombstones.ts'
 import { readRows } from '../db/users.ts'
 import { leaveAltered } from './altered.ts'
+import { withoutRefused } from './forecast.ts'
 import { noteClockMissing, type Pass, settlesIn } from './pass.ts'
 import { isSettled, type Plan, planDoubtful, planPage } from './plan.ts'
 import { refuseForNow } from './refusals.ts'
@@ -64,14 +65,16 @@ async function applyPlan(pass: Pass, plan: Plan, refuse: Refuse): Promise<void> 
 
 async function showPlan(pass: Pass, plan: Plan): Promise<void> {
   const { counts } = pass.tally
-  counts.created += plan.creates.length
-  counts.updated += plan.updates.length
+  const creates = withoutRefused(pass, plan.creates)
+  const updates = withoutRefused(pass, plan.updates)
+  counts.created += creates.length
+  counts.updated += updates.length
   counts.refreshed += plan.refreshes.length
-  const created = plan.creates.map((change) => change.write.clerkId)
+  const created = creates.map((change) => change.write.clerkId)
   if (await wereDeletedByRuns(pass.database.db, created, pass.youngSince, pass.shape)) {
     pass.tally.holdToCome = 'returned'
   }
-  for (const change of plan.creates) pass.onChange({ kind: 'create', change })
-  for (const change of plan.updates) pass.onChange({ kind: 'update', change })
+  for (const change of creates) pass.onChange({ kind: 'create', change })
+  for (const change of updates) pass.onChange({ kind: 'update', change })
   for (const change of plan.refreshes) pass.onChange({ kind: 'refresh', change })
 }

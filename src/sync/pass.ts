@@ -158,6 +158,10 @@ export class Tally {
   holdToCome: string | undefined
   /** When the youngest of what is pending will have settled, in ms from when it was seen; 0 if nothing is. */
   settlesInMs = 0
+  /** Of a dry run: how many users Postgres would refuse, by the reason. */
+  readonly foreseen = new Map<string, number>()
+  /** Of a dry run: the first 20,000 rows that are deleted or withheld. */
+  readonly lostRows: string[] = []
   /** Fallbacks used, and what is open. */
   readonly notes = new Set<string>()
   /** Users that Postgres refused, to be tried once more after the deletions; without values where they are very many. */

@@ -14,6 +14,7 @@ import { endsHold } from './allowance.ts'
 import { type Clocks, clientHeardBy, openClerkClock } from './clock.ts'
 import type { Difference } from './difference.ts'
 import { noteEarlyEnd, recordOf } from './early-end.ts'
+import { noteForecast } from './forecast.ts'
 import { runFullPass } from './full-pass.ts'
 import { runIncrementalPass } from './incremental-pass.ts'
 import { checkInstance } from './instance.ts'
@@ -157,6 +158,7 @@ async function execute(request: RunRequest, parts: RunParts, run: Run): Promise<
     const startedAt = await readClock(database.db)
     const holdToCome = await holdOfBinding(database.db, instance, found)
     await runPass(request, parts, run, found, { runId: null, startedAt, holdToCome })
+    await noteForecast(database, { instance, shape: found, tally: run.tally })
     return
   }
   const shape = await migrateTable(database, log)

@@ -33,7 +33,7 @@ test('status names ten of them, says what a deletion takes along, and how to see
   expect(lines[1]).toMatch(/last changed \d{4}-\d\d-\d\d, missed since \d{4}-\d\d-\d\d$/)
   expect(lines.slice(11, 14)).toEqual([
     '  … and 2 more (--all names them)',
-    '  A deletion takes rows of other tables along: 3 of posts',
+    '  a deletion takes rows of other tables along: 3 of posts',
     expect.stringMatching(
       /^ {2}If their deletion is right: npm run sync -- --approve-deletes 12:[0-9a-f]{8}$/,
     ),
