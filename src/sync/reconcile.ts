@@ -73,6 +73,7 @@ export async function reconcile(request: RunRequest, parts: RunParts): Promise<R
   const run: Run = {
     instanceId: null,
     hasLedger: false,
+    hasBound: false,
     lease: undefined,
     pass: request.userId === undefined ? (request.pass ?? 'full') : 'user',
     tally: new Tally(),
@@ -129,6 +130,8 @@ interface Run {
   instanceId: string | null
   /** True once Postgres has answered that there is one. */
   hasLedger: boolean
+  /** True once it has bound the table to an instance. */
+  hasBound: boolean
   /** Its line in the ledger, which is the lease unless it is about a single user. */
   lease: Lease | undefined
   /** What is being done, also after a step up. */
@@ -178,6 +181,7 @@ async function execute(request: RunRequest, parts: RunParts, run: Run): Promise<
   const kept = keepLease(parts.heartbeatDatabase, lease.runId, parts.stop, log)
   try {
     await bindTable(database, instance)
+    run.hasBound = !instance.isBound
     await runPass(request, parts, run, shape, lease)
   } finally {
     kept.release()
@@ -343,10 +347,10 @@ function reportOf(request: RunRequest, parts: RunParts, run: Run, startedAt: Dat
   }
 }
 
-/** True once a row of `users` was written or deleted. */
+/** True once the table was bound, or a row of `users` written or deleted. */
 function hasWritten(request: RunRequest, run: Run): boolean {
   const { created, updated, refreshed, deleted } = run.tally.total()
-  return !request.dryRun && created + updated + refreshed + deleted > 0
+  return run.hasBound || (!request.dryRun && created + updated + refreshed + deleted > 0)
 }
 
 /** What Postgres refused outside of any user's write is a matter of trying again. */

@@ -565,6 +565,22 @@ test('a key that is revoked after the first page has failed the run, not refused
   expect(ledger).toEqual({ status: 'failed' })
 })
 
+test('a run whose key is revoked once it has bound the table has failed, too; the next one is refused', async () => {
+  await run('truncate clerk_sync.state')
+  world.sandbox.onRequest = async ({ endpoint }) => {
+    const [state] = await world.database.sql`select from clerk_sync.state`
+    if (endpoint !== 'list' || state === undefined) return
+    world.sandbox.onRequest = undefined
+    world.sandbox.faults.add({ endpoint: 'list', kind: 401, times: Number.POSITIVE_INFINITY })
+  }
+  const first = await world.sync()
+  expect(first.report).toMatchObject({ status: 'failed', error: { kind: 'configuration' } })
+  expect(exitCodeOf(first, noFlags)).toBe(1)
+  const second = await world.sync()
+  expect(second.report).toMatchObject({ status: 'refused', error: { kind: 'configuration' } })
+  expect(exitCodeOf(second, noFlags)).toBe(78)
+})
+
 describe('a transaction of the app’s', () => {
   test('that holds one row until the run has ended delays nobody else’s, and rejects that user by name', async () => {
     const [held, leaving] = [idAt(2), idAt(5)]

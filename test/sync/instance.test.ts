@@ -174,7 +174,7 @@ describe('a table bound to one instance', () => {
     // The pass ends before it could note a watermark of its own.
     other.sandbox.faults.add({ endpoint: 'list', kind: 401, times: Number.POSITIVE_INFINITY })
     const { report } = await other.sync({ acceptInstance: there })
-    expect(report).toMatchObject({ status: 'refused', error: { kind: 'configuration' } })
+    expect(report).toMatchObject({ status: 'failed', error: { kind: 'configuration' } })
     const [state] = await world.database
       .sql`select instance_id, watermark, difference, full_pass_due_at from clerk_sync.state`
     expect(state).toEqual({ instance_id: there, watermark: null, difference: null, full_pass_due_at: null })
