@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 // The command line: which commands and flags there are, and which exit code each failure gets.
-import { readFileSync } from 'node:fs'
 import { InvalidArgumentError, Option } from 'commander'
 import { isClerkUserId } from './clerk/user.ts'
 import { createProgram, refuseSwallowedFlags } from './cli/command-line.ts'
@@ -9,6 +8,7 @@ import { refuse } from './cli/refusal.ts'
 import { type StatusFlags, statusCommand } from './cli/status.ts'
 import { type SyncFlags, syncCommand } from './cli/sync.ts'
 import { openTarget } from './cli/target.ts'
+import { version } from './cli/version.ts'
 import { workerCommand } from './cli/worker.ts'
 import { loadConfig, loadDatabase } from './config.ts'
 import { migrate } from './db/migrate.ts'
@@ -32,14 +32,9 @@ const formatOption = () =>
     'text for a person or one JSON line per event; default: text on a terminal',
   ).choices(['text', 'json'])
 
-// Beside the sources and beside the compiled build.
-const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as {
-  version: string
-}
-
 const program = createProgram('clerk-sync')
   .description('Keeps a Postgres users table equal to a Clerk instance.')
-  .version(manifest.version, '--version', 'print the version')
+  .version(version, '--version', 'print the version')
 
 program
   .command('sync')

@@ -7,6 +7,8 @@ export interface Progress {
   start(total: number | undefined): void
   /** Users seen since `start`. */
   update(seen: number): void
+  /** Shows what is waited for in place of rate and time left, until it is undefined again. */
+  note(text: string | undefined): void
   /** Lets `write` write lines to the terminal: above the bar, which is drawn again below them. */
   above(write: () => void): void
   /** Removes the line. Without it the process does not end. */
@@ -14,12 +16,19 @@ export interface Progress {
 }
 
 /** A progress that shows nothing. */
-export const noProgress: Progress = { start() {}, update() {}, above: (write) => write(), stop() {} }
+export const noProgress: Progress = {
+  start() {},
+  update() {},
+  note() {},
+  above: (write) => write(),
+  stop() {},
+}
 
 /** A bar with users per second and time left on a terminal, nothing otherwise. */
 export function createProgress(stream: NodeJS.WriteStream): Progress {
   if (!stream.isTTY) return noProgress
   let total: number | undefined
+  let note: string | undefined
   const bar = new SingleBar({
     stream: withoutSavedCursor(stream),
     clearOnComplete: true,
@@ -29,7 +38,7 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
     linewrap: true,
     format: (_options, { value, startTime, maxWidth }) =>
       // The last column stays free: some terminals wrap as soon as it is written.
-      progressLine(value, total, Date.now() - startTime, maxWidth - 1),
+      progressLine(value, total, Date.now() - startTime, maxWidth - 1, note),
   })
   return {
     start(expected) {
@@ -38,6 +47,11 @@ export function createProgress(stream: NodeJS.WriteStream): Progress {
       bar.start(expected ?? 0, 0)
     },
     update: (seen) => bar.update(seen),
+    note(text) {
+      note = text
+      // Before the first page, too, a person wonders what goes on.
+      if (text !== undefined && !bar.isActive) bar.start(0, 0)
+    },
     above(write) {
       if (bar.isActive) stream.write(eraseLine)
       write()
@@ -60,6 +74,7 @@ export function progressLine(
   total: number | undefined,
   elapsedMs: number,
   width: number,
+  note?: string,
 ): string {
   // Clerk's count lags behind its listing; beyond it the total is worth nothing.
   const known = total !== undefined && total > 0 && seen <= total ? total : undefined
@@ -68,7 +83,8 @@ export function progressLine(
       ? `${count.format(seen)} users`
       : `${count.format(seen)}/${count.format(known)} users`,
   ]
-  if (seen > 0 && elapsedMs >= rateAfterMs) {
+  if (note !== undefined) facts.push(note)
+  else if (seen > 0 && elapsedMs >= rateAfterMs) {
     const perSecond = (seen * 1000) / elapsedMs
     facts.push(`${count.format(perSecond)}/s`)
     if (known !== undefined) facts.push(`${duration((known - seen) / perSecond)} left`)

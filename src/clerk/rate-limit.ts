@@ -8,6 +8,8 @@ import { SyncError } from '../errors.ts'
 export interface Gate {
   /** Waits for a turn. Throws as `requireEndOfPause` does. */
   enter(deadline: number): Promise<void>
+  /** True while Clerk has asked to wait. */
+  isPaused(): boolean
   /** Nobody passes for so long. A shorter pause does not end a longer one. */
   pause(milliseconds: number): void
   /**
@@ -75,6 +77,7 @@ export function createGate(requestsPer10s: number, signal: AbortSignal): Gate {
         await takeTurn()
       } while (pauseLeftMs() > 0)
     },
+    isPaused: () => pauseLeftMs() > 0,
     pause(milliseconds) {
       pausedUntil = Math.max(pausedUntil, performance.now() + milliseconds)
     },

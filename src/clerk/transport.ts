@@ -43,6 +43,8 @@ export interface TransportOptions {
   signal: AbortSignal
   /** The way to the network; the platform's own if absent. */
   fetch?: typeof fetch | undefined
+  /** Told what is waited for before each wait; what it returns is called when the wait has ended. */
+  onWait?: ((what: string) => () => void) | undefined
   /** Replaces single ones of the default limits. */
   limits?: Partial<Limits> | undefined
 }
@@ -95,7 +97,7 @@ export function createTransport(options: TransportOptions): Transport {
   ): Promise<Answer<T>> => {
     const { url, deadline, tryNumber } = asked
     const sent = headersOf(options.secretKey)
-    if (tryNumber > 1) await gate.enter(deadline)
+    if (tryNumber > 1) await enter(deadline)
     const bytesMax = read.bytesMax ?? answerBytesMax
     const { status, headers, body } = await send(url, sent, deadline, bytesMax).catch((error: unknown) => {
       signal.throwIfAborted()
@@ -120,8 +122,28 @@ export function createTransport(options: TransportOptions): Transport {
     return { value, date }
   }
 
-  const request = async <T>(question: Question<T>): Promise<Answer<T>> => {
-    await gate.enter(performance.now() + limits.totalMs)
+  const waitFor = async <T>(what: string, wait: Promise<T>): Promise<T> => {
+    const end = options.onWait?.(what)
+    try {
+      return await wait
+    } finally {
+      end?.()
+    }
+  }
+  const enter = (deadline: number) => {
+    const isPaused = gate.isPaused()
+    return waitFor(
+      isPaused ? "the end of Clerk's rate limit" : 'its turn in the request budget',
+      gate.enter(deadline),
+    )
+  }
+
+  const request = <T>(question: Question<T>): Promise<Answer<T>> =>
+    enter(performance.now() + limits.totalMs).then(() =>
+      waitFor(`Clerk's answer (${question.path.replace(/user_\w+$/, '{id}')})`, ask(question)),
+    )
+
+  const ask = async <T>(question: Question<T>): Promise<Answer<T>> => {
     // From here on: how long the budget keeps a request waiting says nothing about Clerk.
     let deadline = performance.now() + limits.totalMs
     const askAgain = ({ error }: { error: Error }): boolean => {

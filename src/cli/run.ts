@@ -3,6 +3,7 @@ import { createClerkClient } from '../clerk/api.ts'
 import type { Config } from '../config.ts'
 import { type RunOutcome, type RunParts, type RunRequest, reconcile } from '../sync/reconcile.ts'
 import type { Target } from './target.ts'
+import { version } from './version.ts'
 
 /** The flags that a run itself looks at. */
 export interface RunFlags {
@@ -17,6 +18,7 @@ export interface RunFlags {
 
 /** What the caller brings; it closes the target when the run has ended. */
 export type RunSurroundings = Pick<RunParts, 'log' | 'stop' | 'onProgress' | 'onChange'> & {
+  readonly onWait?: ((what: string) => () => void) | undefined
   readonly target: Target
   readonly trigger?: RunRequest['trigger']
   readonly tick?: RunRequest['tick']
@@ -75,10 +77,12 @@ export async function runOnce(
         apiUrl: config.clerk.apiUrl,
         requestsPer10s: config.clerk.requestsPer10s,
         signal: stop.signal,
+        onWait: surroundings.onWait,
       }),
       database,
       heartbeatDatabase,
       log,
+      version,
       stop,
       onProgress,
       onChange,

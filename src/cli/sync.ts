@@ -10,6 +10,7 @@ import { createPlanText, type PlanText } from './plan-text.ts'
 import { type RunFlags, type RunSurroundings, runOnce } from './run.ts'
 import { stopOnSignals } from './signals.ts'
 import { openTarget, type Target } from './target.ts'
+import { watchWaits } from './waits.ts'
 
 export interface SyncFlags extends RunFlags {
   readonly showValues: boolean
@@ -37,12 +38,14 @@ export async function syncCommand(config: Config, flags: SyncFlags, output: Outp
     })
     if (target.embeddedUrl !== undefined) sayEmbedded(target.embeddedUrl, output)
     const plan = flags.dryRun && output.isText ? createPlanText({ ...flags, say: output.say }) : undefined
+    const waits = watchWaits(output)
     const outcome = await runOnce(config, flags, {
       target,
       log: output.log,
       stop,
+      onWait: waits.begin,
       ...watching(flags, output, plan),
-    })
+    }).finally(waits.stop)
     output.progress.stop()
     plan?.end(outcome.report)
     show(outcome, output)

@@ -18,7 +18,7 @@ import { noteForecast } from './forecast.ts'
 import { runFullPass } from './full-pass.ts'
 import { runIncrementalPass } from './incremental-pass.ts'
 import { checkInstance } from './instance.ts'
-import { keepLease, takeLease } from './lease.ts'
+import { keepLease, takeLease, thisProcess } from './lease.ts'
 import { reconcileUser } from './one-user.ts'
 import { type Pass, type PassOptions, type Rejection, type ShownChange, Tally } from './pass.ts'
 import { bindTable, holdOfBinding, migrateTable } from './prepare.ts'
@@ -52,6 +52,8 @@ export interface RunParts {
   /** What Clerk's clock is held against: this machine's and Postgres's, unless given. */
   readonly clocks?: Clocks
   readonly log: Log
+  /** Of this tool, for the first line of a run. */
+  readonly version?: string
   /** Aborting it with a `SyncError` as its reason ends the run: a signal does, and so does a lost lease. */
   readonly stop: AbortController
   readonly onProgress: (seen: number, total: number) => void
@@ -178,6 +180,7 @@ async function execute(request: RunRequest, parts: RunParts, run: Run): Promise<
     request.tick,
   )
   run.lease = lease
+  log.info({ runId: lease.runId, pass: run.pass, host: thisProcess, version: parts.version }, 'run started')
   const kept = keepLease(parts.heartbeatDatabase, lease.runId, parts.stop, log)
   try {
     await bindTable(database, instance)
