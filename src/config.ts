@@ -6,7 +6,16 @@ import type { z } from 'zod'
 import { type DriverOptions, readDatabaseUrl } from './database-url.ts'
 import { readEnvFile } from './env-file.ts'
 import { SyncError } from './errors.ts'
-import { checks, misspelt, pastedWrong, variables, withoutEffect } from './variables.ts'
+import {
+  checks,
+  isLoopback,
+  misspelt,
+  pastedWrong,
+  proxyUrl,
+  variables,
+  withoutEffect,
+  wrongProxy,
+} from './variables.ts'
 
 export { variables } from './variables.ts'
 
@@ -18,6 +27,8 @@ export interface Config {
     /** Undefined: half of the instance's limit. */
     requestsPer10s: number | undefined
     lanes: number
+    /** Undefined: Clerk is reached directly. */
+    proxy: { url: string; noProxy: string } | undefined
     /** All that are valid; empty where none is set. */
     webhookSecrets: readonly string[]
   }
@@ -45,7 +56,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, directory: stri
   const { values, problems, hints } = readFiles(directory, env)
   const given = givenOf(values)
   const checked = checks.safeParse(given)
-  problems.push(...problemsOf(checked).map(withSandbox))
+  problems.push(...problemsOf(checked).map(withSandbox), ...proxyProblems(values))
   hints.push(...misspelt(values))
   const warnings = [...hints, ...withoutEffect(given)]
 
@@ -73,6 +84,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, directory: stri
       apiUrl: read.CLERK_API_URL,
       requestsPer10s: read.CLERK_REQUESTS_PER_10S,
       lanes: read.CLERK_LANES,
+      proxy: proxyOf(values, read.CLERK_API_URL),
       webhookSecrets: read.CLERK_WEBHOOK_SIGNING_SECRET ?? read.CLERK_SIGNING_SECRET ?? [],
     },
     database,
@@ -85,6 +97,22 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, directory: stri
     logLevel: read.LOG_LEVEL,
     warnings,
   }
+}
+
+/** What is set under either way of writing the name; in lower case it wins, as it does for curl. */
+const eitherCase = (values: Record<string, string>, name: string) =>
+  (values[name.toLowerCase()] || values[name] || '').trim()
+
+function proxyProblems(values: Record<string, string>): string[] {
+  const wrong = wrongProxy(eitherCase(values, 'HTTPS_PROXY'))
+  return wrong === undefined ? [] : [`HTTPS_PROXY: ${wrong}`]
+}
+
+/** The proxy that leads to Clerk. This machine is never reached through one. */
+function proxyOf(values: Record<string, string>, apiUrl: string): Config['clerk']['proxy'] {
+  const given = eitherCase(values, 'HTTPS_PROXY')
+  if (given === '' || isLoopback(new URL(apiUrl).hostname)) return undefined
+  return { url: proxyUrl(given), noProxy: eitherCase(values, 'NO_PROXY') }
 }
 
 /** The database that is meant. What is wrong with it goes to `problems`. */

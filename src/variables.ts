@@ -29,6 +29,8 @@ export const variables: readonly Variable[] = [
   ),
   row('CLERK_SIGNING_SECRET', undefined, 'Another name for CLERK_WEBHOOK_SIGNING_SECRET.', true),
   row('CLERK_API_URL', 'https://api.clerk.com', 'Where the Clerk Backend API answers: https, or loopback.'),
+  row('HTTPS_PROXY', undefined, 'Proxy that leads to Clerk, where it is the only way out.'),
+  row('NO_PROXY', undefined, 'Hosts that are reached without the proxy, separated by commas.'),
   row('DATABASE_URL', undefined, 'Postgres. In development without one: an embedded one under .data/.', true),
   row('SYNC_POLICY', 'sync', '`sync`, or `upsert-only`: never delete a row.'),
   row(
@@ -150,7 +152,7 @@ function wrongSigningSecret(value: string): string | undefined {
   return undefined
 }
 
-function isLoopback(host: string): boolean {
+export function isLoopback(host: string): boolean {
   return host === 'localhost' || host.endsWith('.localhost') || host === '[::1]' || /^127\.[\d.]+$/.test(host)
 }
 
@@ -167,6 +169,14 @@ function wrongApiUrl(value: string): string | undefined {
     return `must be an origin: no path, user or query. ${remove}`
   }
   return undefined
+}
+
+/** Many write a proxy without its scheme, and mean http. */
+export const proxyUrl = (value: string) => (value.includes('://') ? value : `http://${value}`)
+
+export function wrongProxy(value: string): string | undefined {
+  if (value === '' || (URL.canParse(proxyUrl(value)) && /^https?:/i.test(proxyUrl(value)))) return undefined
+  return 'is not an HTTP proxy. Write its URL, http://host:port, or remove it.'
 }
 
 function wrongSchedule(value: string): string | undefined {

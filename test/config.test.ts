@@ -39,6 +39,7 @@ describe('loadConfig', () => {
         requestsPer10s: undefined,
         lanes: 8,
         webhookSecrets: [],
+        proxy: undefined,
       },
       database: { embedded: true },
       graceMs: 600_000,
@@ -78,6 +79,7 @@ describe('loadConfig', () => {
         requestsPer10s: 20,
         lanes: 2,
         webhookSecrets: ['whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'],
+        proxy: undefined,
       },
       graceMs: 0,
       deleteMsMax: 300_000,
@@ -198,6 +200,22 @@ describe('loadConfig', () => {
       expect(errorOf({ ...valid, CLERK_API_URL: url }).message).toContain('must be https')
     },
   )
+
+  it('leads through a proxy under either way of writing its name, with or without a scheme', () => {
+    const proxyOf = (env: Record<string, string>) => load({ ...valid, ...env }).clerk.proxy
+    const url = 'http://proxy.example.com:3128'
+    expect(proxyOf({ HTTPS_PROXY: url })).toEqual({ url, noProxy: '' })
+    expect(proxyOf({ https_proxy: 'proxy.example.com:3128', no_proxy: 'a.test' })).toEqual({
+      url,
+      noProxy: 'a.test',
+    })
+    expect(proxyOf({ HTTPS_PROXY: 'http://other.example.com', https_proxy: url })?.url).toBe(url)
+    expect(proxyOf({ HTTPS_PROXY: url, CLERK_API_URL: 'http://127.0.0.1:4010' })).toBeUndefined()
+    expect(proxyOf({ HTTPS_PROXY: ' ' })).toBeUndefined()
+    for (const wrong of ['socks5://proxy.example.com:1080', 'http://']) {
+      expect(errorOf({ ...valid, HTTPS_PROXY: wrong }).message).toContain('HTTPS_PROXY: is not an HTTP proxy')
+    }
+  })
 
   it('takes the signing secret under either name, and refuses two that differ', () => {
     const [one, two] = ['whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw', 'whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD']

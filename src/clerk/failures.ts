@@ -56,12 +56,36 @@ export function statusFailure(status: number): SyncError | undefined {
 const timeoutCode = 'TimeoutError'
 
 /** No cause goes along: a parser's error, for one, carries the bytes that the server sent. Its code says enough. */
-export function unreachable(error: unknown): SyncError {
+export function unreachable(error: unknown, throughProxy: boolean): SyncError {
   const timedOut = error instanceof Error && error.name === timeoutCode
+  const code = timedOut ? timeoutCode : codeOf(error)
+  if (untrustedCodes.has(code)) return untrusted(code)
+  const proxy = throughProxy ? ' Requests go through the proxy of HTTPS_PROXY: check that too.' : ''
   return new SyncError('transient', timedOut ? 'Clerk did not answer in time' : 'Clerk cannot be reached', {
-    hint: 'Check the network and CLERK_API_URL, then run the command again.',
-    facts: { code: timedOut ? timeoutCode : codeOf(error) },
+    hint: `Check the network and CLERK_API_URL, then run the command again.${proxy}`,
+    facts: { code },
   })
+}
+
+/** OpenSSL's words for a certificate that no authority known to Node has signed. */
+const untrustedCodes = new Set([
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+])
+
+/** Clerk's own certificate is signed by a public authority: so another one answers, and waiting does not help. */
+function untrusted(code: string): SyncError {
+  return new SyncError(
+    'configuration',
+    'the certificate that answers in place of Clerk is not from an authority that Node trusts',
+    {
+      hint: 'A proxy that inspects traffic, as many companies have one, signs with a certificate of its own: set NODE_EXTRA_CA_CERTS to the file with its authority, and start again.',
+      facts: { code },
+    },
+  )
 }
 
 /** The system's or the HTTP client's code, such as ECONNREFUSED; else the error's name. */

@@ -6,6 +6,7 @@ import { follow, withTimeout } from './abort.ts'
 import { type Answer, isNotFoundError, parseJson, type Reader } from './answers.ts'
 import { readText } from './body.ts'
 import { isTooMuch, isWorthAnotherTry, statusFailure, UnexpectedAnswer, unreachable } from './failures.ts'
+import { openProxy, type ProxySettings } from './proxy.ts'
 import { createGate, defaultRequestsPer10s } from './rate-limit.ts'
 
 /** The API version that `@clerk/backend` 3.25 sends, which does not export it. */
@@ -45,6 +46,8 @@ export interface TransportOptions {
   fetch?: typeof fetch | undefined
   /** Told what is waited for before each wait; what it returns is called when the wait has ended. */
   onWait?: ((what: string) => () => void) | undefined
+  /** The proxy that leads to Clerk, unless `fetch` is given. */
+  proxy?: ProxySettings | undefined
   /** Replaces single ones of the default limits. */
   limits?: Partial<Limits> | undefined
 }
@@ -72,7 +75,8 @@ export function createTransport(options: TransportOptions): Transport {
   const limits = { ...defaultLimits, ...options.limits }
   const { controller, release } = follow(options.signal)
   const { signal } = controller
-  const fetchAnswer = options.fetch ?? fetch
+  const proxy = options.proxy === undefined ? undefined : openProxy(options.proxy)
+  const fetchAnswer = options.fetch ?? proxy?.fetch ?? fetch
   const gate = createGate(options.requestsPer10s ?? defaultRequestsPer10s(options.secretKey), signal)
   const requests = { total: 0, throttled: 0 }
 
@@ -101,7 +105,7 @@ export function createTransport(options: TransportOptions): Transport {
     const bytesMax = read.bytesMax ?? answerBytesMax
     const { status, headers, body } = await send(url, sent, deadline, bytesMax).catch((error: unknown) => {
       signal.throwIfAborted()
-      throw unreachable(error)
+      throw unreachable(error, proxy !== undefined)
     })
     const date = dateOf(headers.get('date'))
     if (status === 429) {
@@ -176,6 +180,7 @@ export function createTransport(options: TransportOptions): Transport {
     requests,
     close() {
       release()
+      proxy?.close()
       controller.abort(new SyncError('aborted', 'the run has ended'))
     },
   }

@@ -76,6 +76,7 @@ export async function runOnce(
         secretKey: config.clerk.secretKey,
         apiUrl: config.clerk.apiUrl,
         requestsPer10s: config.clerk.requestsPer10s,
+        proxy: config.clerk.proxy,
         signal: stop.signal,
         onWait: surroundings.onWait,
       }),
