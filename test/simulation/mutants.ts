@@ -1,13 +1,12 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the code that is looked for has placeholders
 // Faults in the code, each of which the simulation must find. One that no longer fits the code is an error.
-import type { Edit } from '../support/faulty-copy.ts'
-
-interface Mutant {
-  readonly name: string
-  readonly edits: readonly Edit[]
-}
+import { convergenceMutants } from './convergence-mutants.ts'
+import { deletionMutants } from './deletion-mutants.ts'
+import type { Mutant } from './mutant.ts'
 
 export const mutants: readonly Mutant[] = [
+  ...deletionMutants,
+  ...convergenceMutants,
   {
     name: 'guard removed',
     edits: [
@@ -110,10 +109,6 @@ export const mutants: readonly Mutant[] = [
         'row.clerkUpdatedAt <= Date.now() - clock.graceMs',
       ],
     ],
-  },
-  {
-    name: 'clock of Clerk believed against the others',
-    edits: [['sync/clock.ts', 'if (contradiction !== undefined && this', 'if (false && this']],
   },
   {
     name: 'watermark too new',

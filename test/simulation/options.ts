@@ -154,7 +154,7 @@ function optionsFrom(random: Random): SimulationOptions {
     users: random.pick([0, 1, 2, 3, 4, 6, 9, 12]),
     rowsBefore: random.chance(0.2) ? 1 + random.below(6) : 0,
     address: random.pick(['free', 'free', 'unique', 'unique', 'required', 'unique and required']),
-    lowersAddresses: false,
+    lowersAddresses: random.chance(0.15),
     mayLackCreation: random.chance(0.3),
   }
 }

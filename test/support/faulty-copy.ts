@@ -33,6 +33,15 @@ export async function withFaultyCopy<T>(
   }
 }
 
+/** Throws if one of these edits does not fit exactly once. */
+export async function requireFit(edits: readonly Edit[]): Promise<void> {
+  const texts = new Map<string, string>()
+  for (const [file, search, replace] of edits) {
+    const text = texts.get(file) ?? (await readFile(join(project, 'src', file), 'utf8'))
+    texts.set(file, edited(text, search, replace))
+  }
+}
+
 /** The text with the one place that holds `search` replaced. Throws if there is none, or more than one. */
 function edited(text: string, search: string, replace: string): string {
   const [before, after, ...more] = text.split(search)

@@ -1,0 +1,60 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the code that is looked for has placeholders
+// Faults that keep the table from becoming equal to Clerk, or let a run say that it is: what settles addresses, takes the
+// lease, sees what a trigger does or tells one table from another, taken out.
+import type { Mutant } from './mutant.ts'
+
+export const convergenceMutants: readonly Mutant[] = [
+  {
+    // At three, since a world of the simulation has no hundred users.
+    name: 'unique refusals end the run before the deletions',
+    edits: [
+      [
+        'sync/refusals.ts',
+        'for (const { write } of changes) letWait(pass, write)\n    return true\n  }\n}',
+        'for (const { write } of changes) letWait(pass, write)\n    if (before + changes.length > 2) throw tooMany(pass, refusal)\n    return true\n  }\n}',
+      ],
+    ],
+  },
+  {
+    name: 'refused addresses are not tried again',
+    edits: [
+      [
+        'sync/settle.ts',
+        'await applyUsers(pass, users, refuseForGood',
+        'if (false) await applyUsers(pass, users, refuseForGood',
+      ],
+    ],
+  },
+  {
+    name: 'swapped addresses are not settled together',
+    edits: [['sync/settle.ts', 'await settleStanding(pass, standing)', '']],
+  },
+  {
+    name: 'a taken number is a lease',
+    edits: [['db/ledger.ts', 'hasFreeNumber: isRepeat', 'hasFreeNumber: false && isRepeat']],
+  },
+  {
+    name: 'what a trigger changed counts as written',
+    edits: [
+      [
+        'sync/writer.ts',
+        'altered: await readAltered(tx, all)',
+        'altered: (await readAltered(tx, all)).slice(all.length)',
+      ],
+    ],
+  },
+  {
+    name: 'what a trigger changes is written in each run',
+    edits: [
+      [
+        'sync/altered.ts',
+        'if (pass.altered.size === 0) return plan',
+        'if (pass.altered.size >= 0) return plan',
+      ],
+    ],
+  },
+  {
+    name: 'another table taken for the same',
+    edits: [['sync/reconcile.ts', 'if (!state.isSameTable)', 'if (false)']],
+  },
+]

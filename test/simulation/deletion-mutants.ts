@@ -1,0 +1,87 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the code that is looked for has placeholders
+// Faults that let the row of a living user go: what binds a table, proves an absence, tells the time or guards, taken out.
+import type { Mutant } from './mutant.ts'
+
+export const deletionMutants: readonly Mutant[] = [
+  {
+    name: 'one known row binds a table',
+    edits: [['sync/instance.ts', 'if (known >= sample.length / 2) return', 'if (known > 0) return']],
+  },
+  {
+    name: 'first look deletes',
+    edits: [
+      [
+        'db/state.ts',
+        "sql`case when exists (select from users u where ${isOurs}) then ${newHold('first-look')} end`",
+        "sql`case when false and exists (select from users u where ${isOurs}) then ${newHold('first-look')} end`",
+      ],
+    ],
+  },
+  {
+    name: 'a user found alive keeps no row but its own',
+    edits: [
+      [
+        'sync/deletions.ts',
+        "if (user.kind !== 'unreadable') await take([user])\n  return []",
+        "if (user.kind !== 'unreadable') await take([user])\n  return rows.filter((row) => !foundIds.has(row.clerkId))",
+      ],
+    ],
+  },
+  {
+    name: 'clock of Clerk believed against the others',
+    edits: [['sync/clock.ts', 'if (contradiction !== undefined && this', 'if (false && this']],
+  },
+  {
+    name: 'a missing Date passed over in silence',
+    edits: [['sync/pass.ts', 'pass.tally.awaitsClock = true', '']],
+  },
+  {
+    name: 'runs do not count what they delete',
+    edits: [
+      [
+        'db/ledger.ts',
+        'deleted = deleted + ${deleted}::integer',
+        'deleted = deleted + 0 * ${deleted}::integer',
+      ],
+    ],
+  },
+  {
+    name: 'a return holds nothing',
+    edits: [
+      [
+        'db/tombstones.ts',
+        'where exists (select from lifted where ${isRuns(youngSince)})',
+        'where false and exists (select from lifted where ${isRuns(youngSince)})',
+      ],
+    ],
+  },
+  {
+    name: 'a single user proves itself',
+    edits: [
+      [
+        'sync/one-user.ts',
+        'const canaries = await readCanaries(pass, clerkId)',
+        'const canaries = false ? await readCanaries(pass, clerkId) : []',
+      ],
+      ['sync/one-user.ts', 'const isProven = canaries.length > 0 ||', 'const isProven = true ||'],
+    ],
+  },
+  {
+    name: 'a single user without guard',
+    edits: [
+      ['sync/one-user.ts', 'if (!isProven || allowance.allowed < 1)', 'if (!isProven)'],
+      ['sync/allowance.ts', '+ rows <= pass.tally.hourlyDeletionsMax', '>= 0'],
+    ],
+  },
+  {
+    name: 'a row without a creation time is old',
+    edits: [
+      [
+        'db/first-seen.ts',
+        "coalesce(${since} < now() - interval '1 day', false)",
+        "coalesce(${since} < now() - interval '1 day', true)",
+      ],
+      ['sync/deletions.ts', 'row.clerkUpdatedAt === null && !row.isDayOld', 'row.clerkUpdatedAt === null'],
+    ],
+  },
+]
