@@ -116,9 +116,13 @@ export async function showLost(
 
 /**
  * True if a full pass that met its end ends the hold it began with: it has deleted all that it found with an operator's
- * approval, or no row is in doubt. Rows that are only pending may be deleted later, which nobody has approved then.
+ * approval, or at the first look no row is in doubt. Rows that are only pending may be deleted later, which nobody has
+ * approved then. After a user came back only an operator can say that Clerk may be believed again, since a Clerk that
+ * denies users now and then looks sound in between.
  */
-export function endsHold(tally: Tally, options: PassOptions): boolean {
-  if (tally.unproven || tally.counts.withheld > 0) return false
-  return tally.kept.pending.size === 0 || (options.approveDeletes !== undefined && tally.counts.deleted > 0)
+export function endsHold(tally: Tally, options: PassOptions, hold: string | undefined): boolean {
+  if (hold === undefined || tally.unproven || tally.counts.withheld > 0) return false
+  const isApproved = options.approveDeletes !== undefined
+  if (!isApproved && !hold.startsWith('first-look')) return false
+  return tally.kept.pending.size === 0 || (isApproved && tally.counts.deleted > 0)
 }

@@ -246,7 +246,7 @@ async function runPass(
   }
   const hold = await readHold(parts.database.db, shape)
   run.progress = await runFullPass(await passWith(run.tally))
-  if (run.progress !== undefined && endsHold(run.tally, request.options)) run.endedHold = hold
+  if (run.progress !== undefined && endsHold(run.tally, request.options, hold)) run.endedHold = hold
 }
 
 /** Where an incremental pass may begin, or why a full pass is due instead. */

@@ -214,6 +214,32 @@ describe('users who come back', () => {
     expect(await run()).toMatchObject(gone(1))
   })
 
+  test('keep deletions on hold through passes that find nothing to delete, until an operator has approved', async () => {
+    const comeBack = leave(...idsHere(3))
+    await run()
+    await passMinutes(11)
+    comeBack()
+    await run()
+    expect(await hold()).toBe('returned')
+    await passMinutes(120)
+    expect(await run()).toMatchObject(gone(0))
+    expect(await hold()).toBe('returned')
+    leave(...idsHere(1))
+    expect(await run()).toMatchObject(withheld(1, cameBack))
+    expect(await run({ approveDeletes: 1 })).toMatchObject(gone(1))
+    expect(await hold()).toBeNull()
+  })
+
+  test('stop keeping them once an operator has approved that there is nothing to delete', async () => {
+    const comeBack = leave(...idsHere(3))
+    await run()
+    await passMinutes(11)
+    comeBack()
+    await run()
+    expect(await run({ approveDeletes: 0 })).toMatchObject(gone(0))
+    expect(await hold()).toBeNull()
+  })
+
   test('are shown by a dry run as they would be by a run', async () => {
     const comeBack = leave(...idsHere(3))
     await run()
