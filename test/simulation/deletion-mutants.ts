@@ -29,7 +29,12 @@ export const deletionMutants: readonly Mutant[] = [
   },
   {
     name: 'clock of Clerk believed against the others',
-    edits: [['sync/clock.ts', 'if (contradiction !== undefined && this', 'if (false && this']],
+    edits: [
+      ['sync/clock.ts', 'if (contradiction !== undefined && this', 'if (false && this'],
+      // Either of the two is enough where only Clerk's clock is off.
+      ['sync/clock.ts', 'Math.min(date, own, readings.postgres.least)', 'date'],
+      ['sync/clock.ts', 'date, own, readings.postgres.most)', 'date)'],
+    ],
   },
   {
     name: 'a missing Date passed over in silence',

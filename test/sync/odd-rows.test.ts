@@ -155,6 +155,8 @@ describe('pending first, equal once the grace is over', () => {
     const rows = await world.rows()
     expect(rows.get(live)).toEqual(world.wanted().get(live))
     expect(rows.has(gone)).toBe(true)
+    // Its own creation time tells its age.
+    expect(await world.database.sql`select clerk_id from clerk_sync.first_seen`).toHaveLength(0)
     // Not Clerk's clock: the row has no time of Clerk's.
     world.sandbox.clock.advance(48 * 60 * minute)
     expect((await sync()).report.counts).toMatchObject({ deleted: 0, pending: 1 })
@@ -190,9 +192,11 @@ describe('a row without a version whose creation time says nothing about its age
     expect((await world.rows()).get(live)).toEqual(world.wanted().get(live))
     expect(await firstSeen()).toEqual([{ clerk_id: gone }])
     await world.database
-      .sql`update clerk_sync.first_seen set first_seen_at = first_seen_at - interval '23 hours'`
+      .sql`update clerk_sync.first_seen set first_seen_at = first_seen_at - interval '23 hours 59 minutes'`
     await expectPending()
-    await passDay()
+    // Met anew, it would have to wait for another day.
+    await world.database
+      .sql`update clerk_sync.first_seen set first_seen_at = first_seen_at - interval '2 minutes'`
     expect((await sync()).report).toMatchObject({ status: 'succeeded', counts: { deleted: 1, pending: 0 } })
     expect(await firstSeen()).toEqual([])
     await expectQuiet()
