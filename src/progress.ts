@@ -76,6 +76,8 @@ export function progressLine(
   width: number,
   note?: string,
 ): string {
+  // Before the first page there is nothing to say of users.
+  if (note !== undefined && seen === 0 && total === undefined) return note.slice(0, width)
   // Clerk's count lags behind its listing; beyond it the total is worth nothing.
   const known = total !== undefined && total > 0 && seen <= total ? total : undefined
   const facts = [
@@ -89,6 +91,8 @@ export function progressLine(
     facts.push(`${count.format(perSecond)}/s`)
     if (known !== undefined) facts.push(`${duration((known - seen) / perSecond)} left`)
   }
+  // What is waited for is worth more than how far it is.
+  if (note !== undefined && facts.join('  ').length > width) facts.shift()
   while (facts.length > 1 && facts.join('  ').length > width) facts.pop()
   const text = facts.join('  ')
   if (known === undefined) return text.slice(0, width)

@@ -111,6 +111,15 @@ describe('createProgress', () => {
 })
 
 describe('progressLine', () => {
+  it('shows what is waited for in place of rate and time left, and alone where there is little room', () => {
+    const note = "waiting for the end of Clerk's rate limit, 18 s"
+    expect(progressLine(3217, 3217, 60_000, 99, note)).toBe(
+      `${'█'.repeat(24)}  100 %  3,217/3,217 users  ${note}`,
+    )
+    expect(progressLine(3217, 3217, 60_000, 50, note)).toBe(note)
+    expect(progressLine(0, undefined, 60_000, 79, note)).toBe(note)
+  })
+
   it.each([
     ['an unknown total', 1234, undefined, 2000, 80, '1,234 users  617/s'],
     ['a total of 0', 0, 0, 2000, 80, '0 users'],

@@ -17,7 +17,7 @@ export interface RunFlags {
 }
 
 /** What the caller brings; it closes the target when the run has ended. */
-export type RunSurroundings = Pick<RunParts, 'log' | 'stop' | 'onProgress' | 'onChange'> & {
+export type RunSurroundings = Pick<RunParts, 'log' | 'stop' | 'onPhase' | 'onProgress' | 'onChange'> & {
   readonly onWait?: ((what: string) => () => void) | undefined
   readonly target: Target
   readonly trigger?: RunRequest['trigger']
@@ -85,6 +85,7 @@ export async function runOnce(
       log,
       version,
       stop,
+      onPhase: surroundings.onPhase,
       onProgress,
       onChange,
     },

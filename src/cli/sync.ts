@@ -44,7 +44,8 @@ export async function syncCommand(config: Config, flags: SyncFlags, output: Outp
       log: output.log,
       stop,
       onWait: waits.begin,
-      ...watching(flags, output, plan),
+      onPhase: waits.phase,
+      ...watching(flags, output, plan, waits.move),
     }).finally(waits.stop)
     output.progress.stop()
     plan?.end(outcome.report)
@@ -63,6 +64,7 @@ function watching(
   flags: SyncFlags,
   output: Output,
   plan: PlanText | undefined,
+  onMove: () => void,
 ): Pick<RunSurroundings, 'onProgress' | 'onChange'> {
   let isStarted = false
   return {
@@ -70,6 +72,7 @@ function watching(
       if (!isStarted) output.progress.start(total)
       isStarted = true
       output.progress.update(seen)
+      onMove()
     },
     onChange(change) {
       if (plan !== undefined) {

@@ -2,6 +2,7 @@
 import { follow } from '../clerk/abort.ts'
 import { createClerkClient } from '../clerk/api.ts'
 import type { Config } from '../config.ts'
+import { noProgress } from '../progress.ts'
 import { logOutcome, type RunOutcome } from '../sync/reconcile.ts'
 import type { ScheduledRun } from '../worker/schedules.ts'
 import { runWorker } from '../worker/worker.ts'
@@ -9,6 +10,7 @@ import { type Output, sayEmbedded } from './output.ts'
 import { runOnce } from './run.ts'
 import { stopOnSignals } from './signals.ts'
 import { openTarget, type Target } from './target.ts'
+import { watchWaits } from './waits.ts'
 
 /** Webhooks come in bursts; each holds a connection for a few milliseconds. */
 const webhookConnections = 8
@@ -72,8 +74,17 @@ export function runsOf(
       approveDeletes: undefined,
       acceptInstance: undefined,
     }
-    const surroundings = { target, log, trigger, tick, stop, onProgress() {}, onChange() {} }
-    const outcome = await runOnce(config, flags, surroundings).finally(release)
+    const waits = watchWaits({ progress: noProgress, log })
+    const outcome = await runOnce(config, flags, {
+      ...{ target, log, trigger, tick, stop },
+      onWait: waits.begin,
+      onPhase: waits.phase,
+      onProgress: waits.move,
+      onChange() {},
+    }).finally(() => {
+      waits.stop()
+      release()
+    })
     logOutcome(log, outcome)
     return outcome
   }

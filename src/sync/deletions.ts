@@ -86,6 +86,7 @@ export async function confirmCandidates(
   const mayAsk = canaries.length > 0 || pass.options.approveDeletes !== undefined
   while (queue.length > 0 && !isOverAllowance()) {
     pass.signal.throwIfAborted()
+    pass.onPhase('confirming', queue.length)
     const rows = await readRows(pass.database.db, queue.splice(0, candidatesPerRequest), pass.shape)
     const settled = rows.filter((row) => isSettled(row, pass.clock))
     const unsettled = rows.filter((row) => !isSettled(row, pass.clock))
@@ -203,6 +204,7 @@ export async function deleteDenied(pass: Pass, proof: Proof, count: number, take
   let slow = 0
   for (let start = 0; start < rows.length; start += deletionsPerTransaction) {
     pass.signal.throwIfAborted()
+    pass.onPhase('deleting', rows.length - start)
     slow = await deleteBatch(pass, ordered.slice(start, start + deletionsPerTransaction), slow)
   }
 }

@@ -44,6 +44,7 @@ interface Sightings {
  * `SyncError`; what was written by then stays.
  */
 export async function runFullPass(pass: Pass): Promise<Progress | undefined> {
+  pass.onPhase('reading')
   const newest = await pass.clerk.listUsers({ limit: newestKept, orderBy: '-updated_at' })
   const before = await countUsers(pass)
 
@@ -79,6 +80,7 @@ export async function runFullPass(pass: Pass): Promise<Progress | undefined> {
     pass.onProgress(pass.tally.counts.seen, before.count)
   }
 
+  pass.onPhase('counting')
   let { count: countAfter } = await countUsers(pass)
   const shortfall = () =>
     shortfallOf({
@@ -92,6 +94,7 @@ export async function runFullPass(pass: Pass): Promise<Progress | undefined> {
   if (shortfall() > 0) countAfter = await countAgain(pass)
   pass.tally.shortfall = shortfall()
   await deleteDenied(pass, proof, Math.max(before.count, countAfter), take)
+  pass.onPhase('settling')
   await settleRefused(pass)
   noteApproval(pass)
   if (!pass.tally.complete) return undefined

@@ -34,6 +34,7 @@ export async function runIncrementalPass(
     return { stepUp: 'rows of the users table are older than the last pass left them' }
   }
   await recallOpen(pass, since.difference)
+  pass.onPhase('reading')
   const { count: countBefore } = await countUsers(pass)
   const read = await readRecent(pass, since.watermark, countBefore)
   if ('stepUp' in read) return read
@@ -41,6 +42,7 @@ export async function runIncrementalPass(
   // What one user gave up may have been another's a moment too early.
   await settleRefused(pass)
 
+  pass.onPhase('counting')
   let { count: countAfter } = await countUsers(pass)
   const difference: Difference = {
     ...differenceOf(pass.tally),

@@ -55,6 +55,20 @@ export interface Known {
   readonly unexplained: number
 }
 
+/** What a run is at, for a person who waits. */
+export type Phase =
+  | 'instance'
+  | 'migrating'
+  | 'reading'
+  | 'counting'
+  | 'confirming'
+  | 'deleting'
+  | 'settling'
+  | 'recording'
+
+/** `left` is how many rows the phase has still before it, where that is known. */
+export type OnPhase = (phase: Phase, left?: number) => void
+
 export interface PassOptions {
   readonly policy: 'sync' | 'upsert-only'
   readonly graceMs: number
@@ -97,6 +111,8 @@ export interface Pass {
   readonly clock: ClerkClock
   /** Told the users seen so far, and how many Clerk counts. */
   readonly onProgress: (seen: number, total: number) => void
+  /** Told what comes next. */
+  readonly onPhase: OnPhase
   /** Told each change that a dry run would make. */
   readonly onChange: (change: ShownChange) => void
 }

@@ -7,14 +7,12 @@ import { readShape, type Shape } from '../db/shape.ts'
 import { bindInstance } from '../db/state.ts'
 import { countRows } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
-import type { Log } from '../log.ts'
 import type { InstanceCheck } from './instance.ts'
 
 /** Applies what is pending. Gives the shape the table then has. Throws what `migrate` throws. */
-export async function migrateTable(database: Database, log: Log): Promise<Shape> {
+export async function migrateTable(database: Database): Promise<{ shape: Shape; applied: number }> {
   const { applied } = await migrate(database)
-  if (applied > 0) log.info({ applied }, 'migrations applied')
-  return readShape(database.db)
+  return { shape: await readShape(database.db), applied }
 }
 
 /** Returns the hold on deletions that `bindTable` would bring; undefined if none. */

@@ -20,7 +20,7 @@ import { runIncrementalPass } from './incremental-pass.ts'
 import { checkInstance } from './instance.ts'
 import { keepLease, takeLease, thisProcess } from './lease.ts'
 import { reconcileUser } from './one-user.ts'
-import { type Pass, type PassOptions, type Rejection, type ShownChange, Tally } from './pass.ts'
+import { type OnPhase, type Pass, type PassOptions, type Rejection, type ShownChange, Tally } from './pass.ts'
 import { bindTable, holdOfBinding, migrateTable } from './prepare.ts'
 import { describeError, type Report, statusOf } from './report.ts'
 
@@ -56,6 +56,7 @@ export interface RunParts {
   readonly version?: string
   /** Aborting it with a `SyncError` as its reason ends the run: a signal does, and so does a lost lease. */
   readonly stop: AbortController
+  readonly onPhase?: OnPhase | undefined
   readonly onProgress: (seen: number, total: number) => void
   readonly onChange: (change: ShownChange) => void
 }
@@ -94,6 +95,7 @@ export async function reconcile(request: RunRequest, parts: RunParts): Promise<R
   parts.clerk.close()
   let report = reportOf(request, parts, run, startedAt, error)
   if (run.lease !== undefined) {
+    parts.onPhase?.('recording')
     const patienceMs = parts.stop.signal.aborted ? recordMsMax.stopped : recordMsMax.usual
     const failure = await record(parts.database, run, run.lease, report, patienceMs)
     if (failure !== undefined && error === undefined) {
@@ -153,20 +155,24 @@ async function execute(request: RunRequest, parts: RunParts, run: Run): Promise<
   const { database, log } = parts
   const found = await readShape(database.db)
   run.hasLedger = found.ownTables.has('runs')
+  parts.onPhase?.('instance')
   const instance = await checkInstance(parts.clerk, database.db, found, request.acceptInstance)
   run.instanceId = instance.instanceId
   if (request.userId !== undefined && instance.replaced !== undefined) {
     throw movesTable(instance.instanceId, instance.replaced)
   }
-  warnOfUnfillableColumns(found, run.tally, log)
+  noteUnfillableColumns(found, run.tally)
   if (request.dryRun) {
+    logStart(request, parts, run)
+    warnOfUnfillableColumns(found, log)
     const startedAt = await readClock(database.db)
     const holdToCome = await holdOfBinding(database.db, instance, found)
     await runPass(request, parts, run, found, { runId: null, startedAt, holdToCome })
     await noteForecast(database, { instance, shape: found, tally: run.tally })
     return
   }
-  const shape = await migrateTable(database, log)
+  parts.onPhase?.('migrating')
+  const { shape, applied } = await migrateTable(database)
   // A single user's run gets its line at once, whoever holds the lease: the guard counts what it deletes.
   const lease = await takeLease(
     database,
@@ -180,7 +186,9 @@ async function execute(request: RunRequest, parts: RunParts, run: Run): Promise<
     request.tick,
   )
   run.lease = lease
-  log.info({ runId: lease.runId, pass: run.pass, host: thisProcess, version: parts.version }, 'run started')
+  logStart(request, parts, run)
+  if (applied > 0) log.info({ applied }, 'migrations applied')
+  warnOfUnfillableColumns(found, log)
   const kept = keepLease(parts.heartbeatDatabase, lease.runId, parts.stop, log)
   try {
     await bindTable(database, instance)
@@ -286,18 +294,29 @@ async function passOf(
     log: parts.log,
     tally,
     clock,
+    onPhase: parts.onPhase ?? (() => {}),
     onProgress: parts.onProgress,
     onChange: parts.onChange,
   }
 }
 
-function warnOfUnfillableColumns(shape: Shape, tally: Tally, log: Log): void {
+function noteUnfillableColumns(shape: Shape, tally: Tally): void {
   for (const column of shape.unfillableColumns) {
     tally.notes.add(
       `users.${column} must be given and has no default: new users may be refused until it has one`,
     )
-    log.warn({ column }, 'a column of the users table must be given and has no default')
   }
+}
+
+function warnOfUnfillableColumns(shape: Shape, log: Log): void {
+  for (const column of shape.unfillableColumns)
+    log.warn({ column }, 'a column of the users table must be given and has no default')
+}
+
+/** The first line of a run: which program, where, and the number under which the history has it. */
+function logStart({ trigger, dryRun }: RunRequest, { log, version }: RunParts, run: Run): void {
+  const facts = { runId: run.lease?.runId ?? null, pass: run.pass, trigger, dryRun, host: thisProcess }
+  log.info({ version, ...facts }, 'run started')
 }
 
 /** Writes the end of the run to the ledger. Gives the failure if that was not possible. */

@@ -42,7 +42,8 @@ export function watchTable(parts: {
     const shape = await readShape(database.db)
     if (await isBoundAndUpToDate(shape)) ready = shape
     const instance = await checkInstance(parts.clerk(), database.db, shape, undefined)
-    const migrated = await migrateTable(database, log)
+    const { shape: migrated, applied } = await migrateTable(database)
+    if (applied > 0) log.info({ applied }, 'migrations applied')
     await bindTable(database, instance)
     ready = migrated
     log.info({ instanceId: instance.instanceId }, 'the table is ready')
@@ -69,7 +70,10 @@ export function watchTable(parts: {
           // A table that is bound takes webhooks meanwhile; an answer that makes no sense may be a proxy's, and pass.
           const isOddAnswer = ready !== undefined && isSyncError(error, 'contract')
           if (!canPass(error) && !isOddAnswer) throw error
-          log.warn({ err: error }, 'not ready yet')
+          // `/readyz` says "ready" of a table that was bound before.
+          const message =
+            ready === undefined ? 'not ready yet' : 'ready, but the instance is not confirmed yet'
+          log.warn({ err: error }, message)
           await delay(retryMs, undefined, { signal }).catch(() => undefined)
         }
       }

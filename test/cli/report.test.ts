@@ -1,5 +1,7 @@
 // What `sync` prints: one JSON object for programs, one JSON line per event for logs, a few words for a person.
 import { spawnSync } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
+import { hostname } from 'node:os'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { compiledClerkSync, type Ended, linesOf, openShop, reportOf, type Shop } from './command.ts'
 
@@ -141,6 +143,16 @@ test('with --format text a pipe gets what a terminal gets, without colours', asy
   const { stdout } = await shop.run(['sync', '--dry-run', '--format', 'text'])
   expect(stdout.split('\n').filter((line) => line.startsWith('+ '))).toEqual([`+ ${gone}`])
   shop.sandbox.users.delete(gone)
+})
+
+test("a run's first line in the log has the version, its number and the host", async () => {
+  for (const flags of [[], ['--dry-run']]) {
+    const lines = linesOf((await shop.run(['sync', ...flags])).stdout)
+    const { version } = JSON.parse(await readFile('package.json', 'utf8'))
+    const { runId } = (lines.at(-1)?.report ?? {}) as { runId?: number | null }
+    expect(lines[0]).toMatchObject({ msg: 'run started', level: 'info', version, runId, pass: 'full' })
+    expect(lines[0]?.host).toMatch(new RegExp(`^${hostname()}:\\d+$`))
+  }
 })
 
 test('without a terminal stdout carries JSON lines only, the report in one of them', async () => {

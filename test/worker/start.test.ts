@@ -65,7 +65,7 @@ test.concurrent('an odd answer of a proxy does not end it where the table is bou
   await shop.run(['sync'])
   shop.sandbox.faults.add({ endpoint: 'instance', kind: 'html', times: Number.POSITIVE_INFINITY })
   const worker = await startWorker(shop, {})
-  await worker.logged('not ready yet')
+  await worker.logged('ready, but the instance is not confirmed yet')
   const { headers, body } = shop.sandbox.webhook('user.created', shop.sandbox.users.create())
   const url = `http://127.0.0.1:${worker.port}/api/users/webhook`
   expect((await fetch(url, { method: 'POST', headers, body })).status).toBe(200)
