@@ -48,7 +48,7 @@ function lostLine(
     ...(kind === 'withhold' ? ['withheld'] : []),
     ...(showValues && row !== undefined ? [shownValue(row.values.name)] : []),
     row === undefined ? 'the row is gone' : lastChanged(row.clerkUpdatedAt),
-    missedSince === undefined ? 'not missed before' : `missed since ${minuteOf(missedSince)}`,
+    ...(missedSince === undefined ? [] : [`missed since ${minuteOf(missedSince)}`]),
   ]
   return `- ${clerkId}  ${facts.join(', ')}`
 }
