@@ -48,7 +48,7 @@ describe('bytes that flow', () => {
     expect(await world.rows()).toEqual(world.wanted())
     expect(report.notes).toEqual([expect.stringMatching(/pages of (125|62) users/)])
     const asked = limitsAsked()
-    expect(asked.slice(0, 4)).toEqual([1, 500, 250, 125])
+    expect(asked.slice(0, 4)).toEqual([3, 500, 250, 125])
     expect(Math.max(...asked.slice(3))).toBe(125)
   })
 
@@ -58,7 +58,7 @@ describe('bytes that flow', () => {
     const limits = { silenceMs: 10_000, requestMs: 200, tries: 3, totalMs: 60_000, firstRetryMs: 1 }
     const { report } = await world.sync({ limits })
     expect(report).toMatchObject({ status: 'failed', error: { kind: 'transient' } })
-    expect(limitsAsked()).toEqual([1, 1, 1])
+    expect(limitsAsked()).toEqual([3, 3, 3])
   })
 })
 
