@@ -108,7 +108,7 @@ async function tryToAcquire(
   const [holder] = run.pass === 'user' ? [] : await readHolder(tx)
   if (holder !== undefined) return { holder }
   if (tick !== undefined && (await hasRun(tx, tick))) return { holder: undefined } // one worker a tick
-  const taken = await insertRun(tx, run, { status: 'running', hasFreeNumber: isRepeat })
+  const taken = await insertRun(tx, run, { status: 'running', hasFreeNumber: isRepeat, tick })
   return taken && { ...taken, abandoned: abandoned.map((row) => row.id) }
 }
 
@@ -129,7 +129,7 @@ const readHolder = (tx: Executor) =>
 async function insertRun(
   tx: Executor,
   run: NewRun,
-  line: { status: string; hasFreeNumber: boolean },
+  line: { status: string; hasFreeNumber: boolean; tick?: Tick | undefined },
 ): Promise<{ runId: number; startedAt: number } | undefined> {
   const [number, value] = line.hasFreeNumber
     ? [sql`id, `, sql`(select coalesce(max(id), 0) + 1 from clerk_sync.runs), `]
@@ -143,6 +143,8 @@ async function insertRun(
           clock.at, clock.at
         -- not now(): the run before may have ended since this transaction began
         from (select clock_timestamp() as at) clock
+        -- a short run may have begun and ended since the look
+        where not ${line.tick === undefined ? sql`false` : isTaken(line.tick)}
         on conflict do nothing
         returning id::float8 as id, (extract(epoch from started_at) * 1000)::float8 as started_at`,
   )
