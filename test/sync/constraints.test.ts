@@ -1,6 +1,6 @@
 // The app's own constraints, triggers and transactions: what they refuse is told by name and holds up nobody else.
 import { randomBytes } from 'node:crypto'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
 import type { SandboxUser } from '../../src/dev/sandbox/server.ts'
 import { exitCodeOf } from '../../src/sync/report.ts'
@@ -304,7 +304,7 @@ describe('the reason of a rejected user', () => {
       "a key of a trigger's own table",
       `create table people (name text primary key);
        insert into people select 'Twin x';
-       create function copy() returns trigger language plpgsql as $$
+       create function copy() returns trigger language plpgsql security definer as $$
          begin insert into people values (new.name); return new; end $$;
        create trigger copy before insert on users for each row execute function copy()`,
       named('Twin'),
@@ -472,18 +472,21 @@ describe('a deletion that takes longer than it may', () => {
   })
 })
 
-test('a write that the role’s own time limit cuts off is told apart from one that another transaction holds up', async () => {
-  const { sql, url } = world.database
-  await run(`create function slow() returns trigger language plpgsql as $$ begin
+// A pooler's connections were made before the limit, and keep what they had.
+test.skipIf(inject('isPooled'))(
+  'a write that a time limit of the database cuts off is told apart from one that another transaction holds up',
+  async () => {
+    const { url } = world.database
+    await run(`create function slow() returns trigger language plpgsql as $$ begin
       if new.clerk_id = '${idAt(2)}' then perform pg_sleep(60); end if; return new; end $$;
     create trigger slow before update on users for each row execute function slow()`)
-  for (const index of [2, 3]) world.sandbox.users.update(idAt(index), { first_name: 'Changed' })
-  const [{ role } = {}] = await sql`select current_user as role`
-  await run(`alter role ${role} in database ${new URL(url).pathname.slice(1)} set statement_timeout = '1s'`)
-  const outcome = await world.sync()
-  await expectRejected(outcome, [idAt(2)], /^the write was cut off because it took too long \(57014\)$/)
-  expect(outcome.report.counts).toMatchObject({ updated: 1 })
-})
+    for (const index of [2, 3]) world.sandbox.users.update(idAt(index), { first_name: 'Changed' })
+    await run(`alter database ${new URL(url).pathname.slice(1)} set statement_timeout = '1s'`)
+    const outcome = await world.sync()
+    await expectRejected(outcome, [idAt(2)], /^the write was cut off because it took too long \(57014\)$/)
+    expect(outcome.report.counts).toMatchObject({ updated: 1 })
+  },
+)
 
 describe('a role that may not do everything', () => {
   /** A login that may do all that docs/configuration.md asks for, but for `revoked`. */
