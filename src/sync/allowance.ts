@@ -122,7 +122,11 @@ export async function showLost(
  */
 export function endsHold(tally: Tally, options: PassOptions, hold: string | undefined): boolean {
   if (hold === undefined || tally.unproven || tally.counts.withheld > 0) return false
-  const isApproved = options.approveDeletes !== undefined
-  if (!isApproved && !hold.startsWith('first-look')) return false
-  return tally.kept.pending.size === 0 || (isApproved && tally.counts.deleted > 0)
+  const isFirstLook = hold.startsWith('first-look')
+  const isNothingPending = tally.kept.pending.size === 0
+  const hasDeleted = tally.counts.deleted > 0
+  if (options.approveDeletes === undefined) return isFirstLook && isNothingPending
+  // A list speaks of its own rows alone: not of those that are pending, and not of a table in which none of them is left.
+  if (options.approvedList !== undefined) return isNothingPending && (isFirstLook || hasDeleted)
+  return isNothingPending || hasDeleted
 }

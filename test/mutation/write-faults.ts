@@ -258,6 +258,28 @@ const approvals = faultsIn(
   ],
 )
 
+const holds = faultsIn(
+  'sync/allowance.ts',
+  ['test/sync/hold.test.ts'],
+  [
+    [
+      'a list that is no longer there ends a hold',
+      'isNothingPending && (isFirstLook || hasDeleted)',
+      'isNothingPending',
+    ],
+    [
+      'a list ends a hold while others are pending',
+      'isNothingPending && (isFirstLook || hasDeleted)',
+      '(isFirstLook || hasDeleted)',
+    ],
+    [
+      'a pass without an approval ends any hold',
+      'return isFirstLook && isNothingPending',
+      'return isNothingPending',
+    ],
+  ],
+)
+
 export const writeFaults = [
   ...inserts,
   ...updates,
@@ -267,4 +289,5 @@ export const writeFaults = [
   ...settlements,
   ...alterations,
   ...approvals,
+  ...holds,
 ]

@@ -240,6 +240,45 @@ describe('users who come back', () => {
     expect(await hold()).toBeNull()
   })
 
+  describe('and an approval that names a list', () => {
+    /** Users have come back, and two others are withheld: the approval that the run hands out. */
+    const approvalOfTwo = async () => {
+      const comeBack = leave(...idsHere(3))
+      await run()
+      await passMinutes(11)
+      comeBack()
+      const comeBackToo = leave(...idsHere(5).slice(3))
+      const { notes } = await run()
+      const [, count, approvedList] = /--approve-deletes (\d+):([0-9a-f]{8})/.exec(notes) ?? []
+      await passMinutes(120)
+      return { approval: { approveDeletes: Number(count), approvedList }, comeBackToo }
+    }
+
+    test('ends the hold where it has deleted the list and nothing else is in doubt', async () => {
+      const { approval } = await approvalOfTwo()
+      expect(await run(approval)).toMatchObject(gone(2))
+      expect(await hold()).toBeNull()
+    })
+
+    test('ends no hold where none of the list is left to delete', async () => {
+      const { approval, comeBackToo } = await approvalOfTwo()
+      comeBackToo()
+      expect(await run(approval)).toMatchObject(gone(0))
+      expect(await hold()).toBe('returned')
+    })
+
+    test('ends no hold while another row is pending, which it does not speak of', async () => {
+      const { approval } = await approvalOfTwo()
+      const [id = ''] = idsHere(1)
+      world.sandbox.users.update(id, { first_name: 'Late' })
+      await run()
+      leave(id)
+      const { report } = await world.sync(approval)
+      expect(report.counts).toMatchObject({ deleted: 2, pending: 1, withheld: 0 })
+      expect(await hold()).toBe('returned')
+    })
+  })
+
   test('are shown by a dry run as they would be by a run', async () => {
     const comeBack = leave(...idsHere(3))
     await run()
