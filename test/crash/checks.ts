@@ -7,6 +7,8 @@ import type { Ended, World } from './world.ts'
 
 /** Statuses that a run gives itself; `abandoned` is given by the next one. */
 const own = new Set(['succeeded', 'partial', 'withheld', 'refused', 'failed', 'aborted'])
+/** How a run may have ended that never had the lease. */
+const earlyEnds = new Set(['aborted', 'failed', 'refused'])
 const counted = ['created', 'updated', 'refreshed', 'deleted'] as const
 
 export class Checks {
@@ -95,12 +97,19 @@ export class Checks {
     this.writes.set(runId, sums)
   }
 
-  /** The only ways through the ledger: begun, then ended by its own process, or abandoned by whoever comes next. */
+  /**
+   * The only ways through the ledger: begun, then ended by its own process or abandoned by the run after it; or, of a run
+   * that ended before it had the lease, written once with its end.
+   */
   private step({ runId, before, after, process }: SeenStep): void {
     if (before === null && after === 'running') {
       if (this.running !== undefined)
         this.violated(`run ${runId} began while run ${this.running} was running`)
       this.running = runId
+      this.owners.set(runId, process)
+      return
+    }
+    if (before === null && earlyEnds.has(after ?? '')) {
       this.owners.set(runId, process)
       return
     }

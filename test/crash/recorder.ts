@@ -132,7 +132,9 @@ export async function openRecorder(url: string) {
     async sessions(): Promise<Session[]> {
       const rows = await sql<(Omit<Session, 'xid'> & { xid: string | null })[]>`
         select pid, application_name as application, coalesce(state, '') as state, backend_xid::text as xid, query,
-          coalesce(backend_xid is not null or state like 'idle in transaction%', false) as "isInTransaction",
+          -- a statement that is not the first of its transaction may be under way, and have written nothing yet
+          coalesce(backend_xid is not null or state like 'idle in transaction%'
+            or (state = 'active' and xact_start < query_start), false) as "isInTransaction",
           coalesce(wait_event = 'PgSleep', false) as "isHeld"
         from pg_stat_activity
         where datname = current_database() and pid <> pg_backend_pid() and application_name like 'clerk-sync%'`
