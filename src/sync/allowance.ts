@@ -30,7 +30,7 @@ export function reasonOf(hold: string): string {
 export async function readAllowance(pass: Pass): Promise<Allowance> {
   const { db } = pass.database
   const { maxDeletes, approveDeletes: approved } = pass.options
-  const hold = approved === undefined ? await holdOf(pass, db) : undefined
+  const hold = await openHold(pass, db)
   if (hold !== undefined) return { allowed: 0, hold }
   const recent = await countRecentDeletions(db, pass.shape)
   const allowed = allowedDeletions({ rows: await countRows(db, pass.shape), recent, maxDeletes, approved })
@@ -43,9 +43,19 @@ export async function readAllowance(pass: Pass): Promise<Allowance> {
  * since, and a user who came back since, is seen here.
  */
 export async function isStillAllowed(tx: Executor, pass: Pass, rows: number): Promise<boolean> {
+  if ((await openHold(pass, tx)) !== undefined) return false
   if (pass.options.approveDeletes !== undefined) return true
-  if ((await holdOf(pass, tx)) !== undefined) return false
   return (await countRecentDeletions(tx, pass.shape)) + rows <= pass.tally.hourlyDeletionsMax
+}
+
+/**
+ * Returns the hold on deletions that nobody has approved. An approval covers the hold that the run began with, and none
+ * that has begun since: the operator could not know of the user who came back.
+ */
+async function openHold(pass: Pass, executor: Executor): Promise<string | undefined> {
+  const hold = await holdOf(pass, executor)
+  const isCovered = pass.options.approveDeletes !== undefined && hold === pass.holdAtStart
+  return isCovered ? undefined : hold
 }
 
 /** Returns the hold on deletions, in a dry run also the one that a run would bring about; undefined if there is none. */

@@ -103,6 +103,8 @@ export interface Pass {
   readonly known: Known | undefined
   /** Of a dry run: the hold on deletions that binding the table would bring, undefined if none. */
   readonly holdToCome: string | undefined
+  /** The hold on deletions that the run began with, undefined if none: the one that an approval covers. */
+  readonly holdAtStart: string | undefined
   /** What the database made of whose values, as the passes before have met it. */
   readonly altered: ReadonlyMap<string, string>
   readonly signal: AbortSignal

@@ -226,8 +226,9 @@ async function runPass(
   const left = (state?.difference ?? undefined) as Difference | undefined
   run.known = left
   const altered = new Map(left?.altered ?? [])
+  const hold = start.holdToCome ?? (await readHold(parts.database.db, shape))
   const passWith = (tally: Tally): Promise<Pass> =>
-    passOf(request, parts, shape, start, { tally, known: left, altered })
+    passOf(request, parts, shape, start, { tally, known: left, altered, holdAtStart: hold })
   if (request.userId !== undefined) return reconcileUser(await passWith(run.tally), request.userId)
   run.tableIdentity = state?.tableIdentity ?? null
   if (run.pass === 'incremental') {
@@ -252,7 +253,6 @@ async function runPass(
       request.dryRun,
     )
   }
-  const hold = await readHold(parts.database.db, shape)
   run.progress = await runFullPass(await passWith(run.tally))
   if (run.progress !== undefined && endsHold(run.tally, request.options, hold)) run.endedHold = hold
 }
@@ -274,7 +274,7 @@ async function passOf(
   parts: RunParts,
   shape: Shape,
   start: Start,
-  { tally, known, altered }: Pick<Pass, 'tally' | 'known' | 'altered'>,
+  { tally, known, altered, holdAtStart }: Pick<Pass, 'tally' | 'known' | 'altered' | 'holdAtStart'>,
 ): Promise<Pass> {
   const clocks = parts.clocks ?? { own: () => Date.now(), postgres: () => readClock(parts.database.db) }
   const clock = await openClerkClock(clocks, request.options.graceMs, (text) => tally.notes.add(text))
@@ -289,6 +289,7 @@ async function passOf(
     known,
     youngSince: start.startedAt - request.options.graceMs,
     holdToCome: start.holdToCome,
+    holdAtStart,
     altered,
     signal: parts.stop.signal,
     log: parts.log,

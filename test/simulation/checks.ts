@@ -49,13 +49,9 @@ export class Checks {
     if (this.restored !== 'anew') this.restored = isAnew ? 'anew' : 'same table'
   }
 
-  /** A full pass has met its end: the table is known again, and where nothing is to be deleted no deletion waits. */
-  noteFullPass(witness: Witness, isWithholding: boolean): void {
+  /** A full pass has met its end: the table is known again. */
+  noteFullPass(): void {
     this.restored = 'no'
-    const { hold } = this.deletions
-    if (hold !== undefined && hold.startedAt < witness.startedAt && !isWithholding) {
-      this.deletions.hold = undefined
-    }
   }
 
   /** An operator has approved deletions: that settles whether those before were wrong. */
@@ -125,7 +121,7 @@ export class Checks {
     if (this.storedPlacesOf(row).length === 0)
       throw new Violation(`${row.clerkId} was created with values of nobody`)
     this.edited.delete(row.clerkId)
-    this.deletions.noteReturn(witness, row.clerkId, now)
+    this.deletions.noteReturn(row.clerkId, now)
   }
 
   private changed(witness: Witness, old: Row, row: Row): void {

@@ -31,7 +31,9 @@ export const convergenceMutants: readonly Mutant[] = [
   },
   {
     name: 'a taken number is a lease',
-    edits: [['db/ledger.ts', 'hasFreeNumber: isRepeat', 'hasFreeNumber: false && isRepeat']],
+    edits: [
+      ['db/ledger.ts', 'if (taken !== undefined) return taken\n', 'return taken ?? { holder: undefined }\n'],
+    ],
   },
   {
     name: 'what a trigger changed counts as written',

@@ -61,6 +61,10 @@ export const deletionMutants: readonly Mutant[] = [
     ],
   },
   {
+    name: 'an approval covers a return that it did not know',
+    edits: [['sync/allowance.ts', 'hold === pass.holdAtStart', 'true']],
+  },
+  {
     name: 'a single user proves itself',
     edits: [
       [

@@ -21,12 +21,15 @@ interface Deletion {
 /** What our own bookkeeping remembers of deletions. */
 export interface DeletionsModel {
   readonly past: readonly Deletion[]
-  readonly hold: Witness | undefined
+  readonly hold: number | undefined
 }
 
 export class Deletions {
-  /** The run that met a user again whom another had deleted within the hour: until an operator speaks, none is right. */
-  hold: Witness | undefined
+  /**
+   * When somebody met a user again whom a run had deleted within the hour, Clerk's clock: until an operator speaks after
+   * that, no deletion is right.
+   */
+  hold: number | undefined
   private past: Deletion[] = []
   /** When a row was there first, Postgres's clock: nobody can have met it earlier. */
   private readonly since = new Map<string, number>()
@@ -53,13 +56,13 @@ export class Deletions {
   }
 
   /** A user who has a row again within the hour was deleted wrongly. */
-  noteReturn(witness: Witness, clerkId: string, now: number): void {
+  noteReturn(clerkId: string, now: number): void {
     const isWrong = this.past.some(
       ({ id, at, witness: { approveDeletes } }) =>
         // Not to the minute: a transaction's time is that of its beginning.
         id === clerkId && at > now - 50 * minuteMs && approveDeletes === undefined,
     )
-    if (isWrong) this.hold ??= witness
+    if (isWrong) this.hold = this.clerk.now()
   }
 
   /** Judges that a commit has deleted the row. `now` is Postgres's time. */
@@ -80,6 +83,9 @@ export class Deletions {
     this.requireSettled(witness, row, now)
     this.requireDenied(witness, clerkId)
     this.past.push({ id: clerkId, at: now, witness })
+    if (this.hold !== undefined && !this.isApproved(witness, this.hold)) {
+      throw new Violation(`${witness.name} deleted though a deleted user had come back within the hour`)
+    }
     if (witness.approveDeletes !== undefined) {
       if (witness.counts.deleted > witness.approveDeletes) {
         throw new Violation(`${witness.name} deleted more than was approved`)
@@ -88,9 +94,12 @@ export class Deletions {
     }
     this.requireGuard(now)
     if (witness.isFirstLook) throw new Violation(`${witness.name} deleted at its first look at the table`)
-    if (this.hold !== undefined && (this.hold === witness || this.hold.startedAt < witness.startedAt)) {
-      throw new Violation(`${witness.name} deleted though a deleted user had come back within the hour`)
-    }
+  }
+
+  /** An approval covers what had come to light before the run asked Clerk for users. */
+  private isApproved({ approveDeletes, heard }: Witness, hold: number): boolean {
+    const first = heard.find(({ request }) => request.endpoint === 'user' || request.query.has('order_by'))
+    return approveDeletes !== undefined && first !== undefined && hold <= first.at
   }
 
   private requireSettled(witness: Witness, row: Row, now: number): void {

@@ -36,6 +36,8 @@ export function judgeEnd(scene: Scene, witness: Witness, outcome: RunOutcome): v
   const isNothing = Object.values(witness.counts).every((count) => count === 0)
   if (report.status === 'withheld' && witness.counts.deleted > 0) throw say('has deleted')
   if (report.status === 'skipped' && !isNothing) throw say('has written')
+  if (report.status === 'skipped' && !hadRival(scene, witness))
+    throw say('found the lease taken, and no run had it')
   if (!outcome.complete && witness.counts.deleted > 0) throw say('was incomplete and has deleted')
   const isOver = ['succeeded', 'partial', 'withheld'].includes(report.status)
   if (!isOver && report.error === null) throw say('has no error')
@@ -53,8 +55,14 @@ export function judgeEnd(scene: Scene, witness: Witness, outcome: RunOutcome): v
   if (witness.isOtherKey && isOver) throw say('has taken another key for the right one')
   if (report.status === 'succeeded' || report.status === 'withheld') judgeSuccess(scene, witness, report)
   if (report.pass === 'full' && isOver && outcome.complete && !witness.dryRun) {
-    scene.checks.noteFullPass(witness, report.counts.withheld > 0)
+    scene.checks.noteFullPass()
   }
+}
+
+/** True if another run had the lease when this one began, or has had it since. */
+function hadRival({ after }: Scene, { before }: Witness): boolean {
+  const wasThere = [...before.runs.values()].includes('running')
+  return wasThere || [...after.runs.keys()].some((id) => !before.runs.has(id))
 }
 
 /**

@@ -4,6 +4,14 @@ import type { Endpoint, FaultKind, FaultOptions, Malformation } from '../../src/
 import type { Random } from '../../src/dev/sandbox/random.ts'
 import type { Simulation } from './simulation.ts'
 
+/** Clerk answers rightly from now on. */
+export function stopFaults({ clerk }: Simulation): void {
+  clerk.faults.clear()
+  clerk.behaviour.userIdFilter = 'normal'
+  clerk.behaviour.dateOffsetMs = 0
+  clerk.showAll()
+}
+
 /** A user that lives and that Clerk does not deny, if there is one. */
 export function pickLive(simulation: Simulation, random: Random): string | undefined {
   const ids = simulation.clerk.shownIds()

@@ -54,6 +54,7 @@ const stepKinds = {
   go: 5,
   drain: 3,
   turnover: 4,
+  trickle: 3,
   race: 3,
   outrun: 2,
   stall: 2,

@@ -1,7 +1,7 @@
 // Histories in which the order of two things decides: news that comes between a look and a write.
 import type { Random } from '../../src/dev/sandbox/random.ts'
 import { changeAndTell, deliver, forgetLate, parts } from './deliveries.ts'
-import { pickGap, pickLive } from './faults.ts'
+import { pickGap, pickLive, stopFaults } from './faults.ts'
 import type { Actor } from './gate.ts'
 import { approval, startFullPass, startRun } from './runs.ts'
 import type { Simulation } from './simulation.ts'
@@ -20,6 +20,24 @@ export async function turnOver(simulation: Simulation, random: Random): Promise<
     simulation.clerk.faults.add(pickGap(simulation, random))
   await startRun(simulation, { pass: random.pick(['full', 'full', 'incremental']), ...approval(random) })
   if (random.chance(0.6)) await simulation.drain(random)
+}
+
+/** Some users go one by one while nothing fails, and a pass sees each go: how many the guard lets go within an hour. */
+export async function trickle(simulation: Simulation, random: Random): Promise<void> {
+  const { clerk, options } = simulation
+  await simulation.drain(random)
+  stopFaults(simulation)
+  simulation.pass(options.graceMs + 1001)
+  forgetLate(simulation)
+  for (let count = 2 + random.below(3); count > 0; count--) {
+    const id = pickLive(simulation, random)
+    if (id === undefined) return
+    clerk.delete(id)
+    simulation.pass(Math.max(options.listingLagMs, options.countLagMs) + 1001)
+    forgetLate(simulation)
+    await startRun(simulation, { pass: 'full' })
+    await simulation.drain(random)
+  }
 }
 
 /** A user goes, and the news of it comes, just while somebody is about to insert or to delete. */

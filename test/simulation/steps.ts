@@ -16,10 +16,10 @@ import {
 import { changeAddress, handAddressesOn, reissue, swapAddresses } from './addresses.ts'
 import { deliver, forgetLate, parts } from './deliveries.ts'
 import { deny, denyById, leaveOut, tellWrongTime } from './denials.ts'
-import { pickLive } from './faults.ts'
+import { pickLive, stopFaults } from './faults.ts'
 import type { Step, StepKind } from './options.ts'
 import type { PassRequest } from './processes.ts'
-import { outrun, race, stall, turnOver } from './races.ts'
+import { outrun, race, stall, trickle, turnOver } from './races.ts'
 import { approval, startFullPass, startRun } from './runs.ts'
 import type { Simulation } from './simulation.ts'
 
@@ -119,6 +119,7 @@ const actions: Record<StepKind, Action> = {
   go: (simulation, random) => simulation.go(1 + random.below(30), random),
   drain: (simulation, random) => simulation.drain(random),
   turnover: turnOver,
+  trickle,
   race,
   outrun,
   stall,
@@ -126,12 +127,7 @@ const actions: Record<StepKind, Action> = {
   stop: stopOne,
   beat: (simulation, random) => simulation.beat(random),
   fault: addFault,
-  'faults off': ({ clerk }) => {
-    clerk.faults.clear()
-    clerk.behaviour.userIdFilter = 'normal'
-    clerk.behaviour.dateOffsetMs = 0
-    clerk.showAll()
-  },
+  'faults off': stopFaults,
   'database fault': failOne,
   'hand edit': editByHand,
   'swap addresses': swapAddresses,

@@ -325,6 +325,34 @@ describe('users who come back', () => {
     expect(await hold()).toBeNull()
   })
 
+  test('stop a run whose deletions were approved before it was known', async () => {
+    const [first = '', second = '', third = ''] = idsHere(3)
+    const comeBack = leave(first)
+    await run()
+    await passMinutes(11)
+    leave(second)
+    world.sandbox.onRequest = async ({ endpoint, path }) => {
+      if (endpoint !== 'user' || !path.endsWith(second)) return
+      world.sandbox.onRequest = undefined
+      comeBack()
+      await world.sync({ pass: 'user', userId: first })
+    }
+    expect(await run({ approveDeletes: 1 })).toMatchObject(withheld(1, cameBack))
+    expect(await hold()).toBe('returned')
+    expect(await run({ approveDeletes: 1 })).toMatchObject(gone(1))
+    expect(await hold()).toBeNull()
+
+    const comeBackToo = leave(third)
+    await run()
+    await passMinutes(11)
+    comeBackToo()
+    const [fourth = ''] = idsHere(1)
+    leave(fourth)
+    // The run itself is the first to read the user again.
+    expect(await run({ approveDeletes: 1 })).toMatchObject(withheld(1, cameBack))
+    expect((await world.rows()).has(fourth)).toBe(true)
+  })
+
   test('stop a run that is about to delete, and a run ends no hold that began after it', async () => {
     const [first = '', second = ''] = idsHere(2)
     const comeBack = leave(first)
