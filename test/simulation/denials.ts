@@ -2,8 +2,8 @@
 // comes with the runs that would believe it.
 import type { Random } from '../../src/dev/sandbox/random.ts'
 import { deliver, forgetLate } from './deliveries.ts'
-import { pickLive } from './faults.ts'
-import { startFullPass } from './runs.ts'
+import { pickLive, stopFaults } from './faults.ts'
+import { startFullPass, startRun } from './runs.ts'
 import type { Simulation } from './simulation.ts'
 
 const hourMs = 3600_000
@@ -63,13 +63,18 @@ export async function denyById(simulation: Simulation, random: Random): Promise<
 export async function leaveOut(simulation: Simulation, random: Random): Promise<void> {
   const { clerk, options } = simulation
   if (options.mayDenyAlone) return
-  const whom = pickSome(simulation, random, 6)
+  await simulation.drain(random)
+  if (random.chance(0.7)) {
+    stopFaults(simulation)
+    await startRun(simulation, { pass: 'full' })
+    await simulation.drain(random)
+  }
+  const whom = pickSome(simulation, random, random.pick([2, 6]))
   simulation.say(`  left out: ${whom.join(', ')}`)
   clerk.hide(whom, 'in lists')
-  if (random.chance(0.5)) {
-    const gone = pickLive(simulation, random)
-    if (gone !== undefined) clerk.delete(gone)
-  }
+  // One who is really gone proves nothing about the others.
+  const gone = random.chance(0.7) ? pickLive(simulation, random) : undefined
+  if (gone !== undefined) clerk.delete(gone)
   wait(simulation, random)
   await startFullPass(simulation, random)
   if (random.chance(0.8)) await simulation.drain(random)

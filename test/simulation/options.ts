@@ -72,7 +72,7 @@ const stepKinds = {
   'odd address': 2,
   deny: 3,
   'deny by id': 2,
-  'leave out': 2,
+  'leave out': 4,
   'wrong clock': 2,
   'app row': 1,
   'other key': 1,
