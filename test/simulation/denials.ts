@@ -19,14 +19,25 @@ function pickSome(simulation: Simulation, random: Random, most: number): string[
 
 function wait(simulation: Simulation, random: Random): void {
   const { graceMs, listingLagMs } = simulation.options
-  simulation.pass(random.pick([1000, listingLagMs + 1, graceMs + 1001, 31 * 60_000]))
+  simulation.pass(random.pick([1000, listingLagMs + 1, graceMs + 1001, graceMs + 1001, 31 * 60_000]))
+  forgetLate(simulation)
+}
+
+/** Mostly makes the table equal first: where there are no rows nothing can go wrong with them. */
+async function fillTable(simulation: Simulation, random: Random): Promise<void> {
+  await simulation.drain(random)
+  if (random.chance(0.3)) return
+  stopFaults(simulation)
+  await startRun(simulation, { pass: 'full' })
+  await simulation.drain(random)
+  simulation.pass(simulation.options.graceMs + 1001)
   forgetLate(simulation)
 }
 
 /** Users whom Clerk denies to every question, and who may be back soon after. */
 export async function deny(simulation: Simulation, random: Random): Promise<void> {
   const { clerk } = simulation
-  await simulation.drain(random)
+  await fillTable(simulation, random)
   for (let rounds = 1 + random.below(3); rounds > 0; rounds--) {
     const whom = random.chance(0.2) ? clerk.shownIds() : pickSome(simulation, random, 3)
     simulation.say(`  denied: ${whom.join(', ')}`)
@@ -34,14 +45,20 @@ export async function deny(simulation: Simulation, random: Random): Promise<void
     wait(simulation, random)
     await startFullPass(simulation, random)
     if (random.chance(0.8)) await simulation.drain(random)
-    if (random.chance(0.4)) return
+    if (random.chance(0.3)) return
     clerk.showAll()
     simulation.say('  back')
     wait(simulation, random)
-    if (random.chance(0.5)) continue
+    if (random.chance(0.3)) continue
     await startFullPass(simulation, random)
     await simulation.drain(random)
   }
+  // One who is really gone: what a return says of the denials before holds of this one, too.
+  const gone = pickLive(simulation, random)
+  if (gone !== undefined) clerk.delete(gone)
+  wait(simulation, random)
+  await startRun(simulation, { pass: 'full' })
+  await simulation.drain(random)
 }
 
 /** Both questions by id deny everybody, and somebody asks about single users. */
@@ -63,12 +80,7 @@ export async function denyById(simulation: Simulation, random: Random): Promise<
 export async function leaveOut(simulation: Simulation, random: Random): Promise<void> {
   const { clerk, options } = simulation
   if (options.mayDenyAlone) return
-  await simulation.drain(random)
-  if (random.chance(0.7)) {
-    stopFaults(simulation)
-    await startRun(simulation, { pass: 'full' })
-    await simulation.drain(random)
-  }
+  await fillTable(simulation, random)
   const whom = pickSome(simulation, random, random.pick([2, 6]))
   simulation.say(`  left out: ${whom.join(', ')}`)
   clerk.hide(whom, 'in lists')
