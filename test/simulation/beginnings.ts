@@ -14,7 +14,9 @@ export async function populate(simulation: Simulation, { seed, options }: Scenar
   const { clerk, otherClerk, checks } = simulation
   const old = () => clerk.now() - dayMs - random.below(3) * hourMs
   for (let user = 0; user < options.users; user++) {
-    clerk.create({ first_name: `User ${user}`, created_at: old() })
+    // Where a trigger changes addresses, there are some that it changes.
+    const address = options.lowersAddresses ? { email_address: clerk.freshAddress() } : {}
+    clerk.create({ first_name: `User ${user}`, created_at: old(), ...address })
   }
   clerk.events.length = 0
   simulation.pass(30 * dayMs)

@@ -151,7 +151,8 @@ export class SimulatedClerk {
   /** An address that nobody has had, some of them in capitals. */
   freshAddress(): string {
     const count = ++this.addressCount
-    return `${count % 4 === 0 ? 'A' : 'a'}${count}@example.com`
+    const isUpperCase = count % (this.options.lowersAddresses ? 2 : 4) === 0
+    return `${isUpperCase ? 'A' : 'a'}${count}@example.com`
   }
 
   addressOf(clerkId: string): string | undefined {
