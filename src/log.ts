@@ -20,20 +20,31 @@ const privateFields = [
 /**
  * A logger that writes JSON lines, or readable ones if `pretty` and pino-pretty is installed. Each line is written
  * before the call returns, so that a quick exit loses none. Where that fails the line is dropped; stderr and the first
- * line that gets through say so. `around` is handed each write, and carries it out.
+ * line that gets through say so. `around` is handed each write, and carries it out. `linesOf` makes the text instead of
+ * pino-pretty, from the record that was logged.
  */
 export function createLog({
   level,
   destination,
   pretty,
   around = (write) => write(),
+  linesOf,
 }: {
   level: string
   destination: 'stdout' | 'stderr'
   pretty: boolean
   around?: (write: () => void) => void
+  linesOf?: ((record: Readonly<Record<string, unknown>>) => readonly string[]) | undefined
 }): Log {
-  const format = pretty ? prettyFormat(destination) : undefined
+  const format =
+    linesOf === undefined
+      ? pretty
+        ? prettyFormat(destination)
+        : undefined
+      : (line: string) =>
+          linesOf(JSON.parse(line))
+            .map((each) => `${each}\n`)
+            .join('')
   const stream = openLogStream(destination === 'stdout' ? 1 : 2, {
     onFirstLoss(code) {
       // Not the other way round: stdout may be about to carry the one report.

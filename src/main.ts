@@ -10,6 +10,7 @@ import { type SyncFlags, syncCommand } from './cli/sync.ts'
 import { openTarget } from './cli/target.ts'
 import { version } from './cli/version.ts'
 import { workerCommand } from './cli/worker.ts'
+import { createWorkerText } from './cli/worker-text.ts'
 import { loadConfig, loadDatabase } from './config.ts'
 import { migrate } from './db/migrate.ts'
 import { SyncError } from './errors.ts'
@@ -76,9 +77,11 @@ program
 program
   .command('worker')
   .description('The service: scheduled passes, the webhook endpoint, health. Ends with 0 after a signal.')
-  .action(async () => {
+  .addOption(formatOption())
+  .action(async ({ format }: { format: Format | undefined }) => {
     const config = loadConfig()
-    const output = createOutput({ json: false, logLevel: config.logLevel, isService: true })
+    const serviceText = createWorkerText(config.schedule)
+    const output = createOutput({ json: false, format, logLevel: config.logLevel, serviceText })
     await workerCommand(config, output)
     // A connection that is still being made would hold the process until it times out.
     process.exit(0)

@@ -4,6 +4,7 @@ import { isSyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { createLog } from '../log.ts'
 import { createProgress, noProgress, type Progress } from '../progress.ts'
+import type { LogRecord } from './worker-text.ts'
 
 export type Format = 'text' | 'json'
 
@@ -22,16 +23,20 @@ export interface Output {
   json(value: unknown): void
 }
 
-/** The output of one command. A service has no summary, so that as text too its log is all there is. */
+/**
+ * The output of one command. A service has no summary: as text, too, its log is all there is, in the lines that
+ * `serviceText` makes of its records.
+ */
 export function createOutput(options: {
   json: boolean
   /** Undefined: text on a terminal, unless `json`. */
   format?: Format | undefined
   logLevel: string
-  isService?: boolean
+  serviceText?: (record: LogRecord) => readonly string[]
 }): Output {
   const isText = (options.format ?? (!options.json && process.stdout.isTTY ? 'text' : 'json')) === 'text'
-  const progress = isText && options.isService !== true ? createProgress(process.stderr) : noProgress
+  const isService = options.serviceText !== undefined
+  const progress = isText && !isService ? createProgress(process.stderr) : noProgress
   const write = (stream: NodeJS.WriteStream, line: string) =>
     isText &&
     progress.above(
@@ -43,14 +48,20 @@ export function createOutput(options: {
             .join('\n')}\n`,
         ),
     )
+  const { serviceText } = options
+  const linesOf =
+    serviceText &&
+    ((record: LogRecord) =>
+      serviceText(record).flatMap((line) => wrapped(line, process.stdout.columns).split('\n')))
   return {
     isText,
     hasJson: options.json,
     // The summary says what the log's info lines say.
     log: createLog({
-      level: isText && options.logLevel === 'info' && options.isService !== true ? 'warn' : options.logLevel,
-      destination: isText || options.json ? 'stderr' : 'stdout',
+      level: isText && options.logLevel === 'info' && !isService ? 'warn' : options.logLevel,
+      destination: (isText && !isService) || options.json ? 'stderr' : 'stdout',
       pretty: isText,
+      linesOf: isText ? linesOf : undefined,
       around: progress.above,
     }),
     progress,
@@ -66,8 +77,10 @@ export function createOutput(options: {
 function wrapped(line: string, width: number | undefined): string {
   // A terminal that does not say how wide it is says 0. What is coloured has no blanks to speak of, and its length is not the length that is seen.
   if (width === undefined || width === 0 || line.length <= width || line.includes('\x1b')) return line
-  const indent = /^ */.exec(line)?.[0] ?? ''
-  const lines = [indent]
+  const [blanks = ''] = /^ */.exec(line) ?? []
+  // What follows the time of a log line stands in one column.
+  const indent = ' '.repeat((/^(?:\d\d:\d\d:\d\d )? */.exec(line)?.[0] ?? '').length)
+  const lines = [blanks]
   for (const word of line.trimStart().split(' ')) {
     const last = lines.at(-1) ?? ''
     const joined = last.trim() === '' ? `${last}${word}` : `${last} ${word}`

@@ -9,7 +9,7 @@ import { answerWebhook, type WebhookParts } from './webhook.ts'
 const bodyBytesMax = 1024 * 1024
 
 /** The first is ours; the second is the one that Clerk's guides use, and so most apps. */
-const webhookPaths = ['/api/users/webhook', '/api/webhooks/clerk'] as const
+export const webhookPaths = ['/api/users/webhook', '/api/webhooks/clerk'] as const
 
 export interface AppParts extends WebhookParts {
   readonly log: Log

@@ -169,6 +169,9 @@ export function startSchedules(parts: ScheduleParts): { stop(): Promise<void> } 
     },
   })
 
+  const nextOf = (pass: Kind) => crons.get(pass)?.next().toISOString() ?? null
+  log.info({ incremental: nextOf('incremental'), full: nextOf('full') }, 'schedules started')
+
   const fullCron = crons.get('full')
   if (fullCron !== undefined) {
     const seconds = fullCron.shortestIntervalSeconds

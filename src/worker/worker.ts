@@ -8,7 +8,7 @@ import type { ClerkClient } from '../clerk/api.ts'
 import type { Database } from '../db/database.ts'
 import { hasRun, isLeaseHeld, lastFullPassAge } from '../db/ledger.ts'
 import { SyncError } from '../errors.ts'
-import { createApp } from '../http/app.ts'
+import { createApp, webhookPaths } from '../http/app.ts'
 import type { Log } from '../log.ts'
 import { checkSchedule, type ScheduleParts, startSchedules } from './schedules.ts'
 import { watchTable } from './table.ts'
@@ -58,7 +58,10 @@ export async function runWorker(parts: WorkerParts): Promise<void> {
   const server = await listen(app.fetch, parts.http)
   const address = server.address()
   const port = typeof address === 'object' && address !== null ? address.port : parts.http.port
-  log.info({ host: parts.http.host, port }, 'listening')
+  log.info(
+    { host: parts.http.host, port, url: urlOf(parts.http.host, port), paths: webhookPaths },
+    'listening',
+  )
   parts.onListening?.(port)
   let schedules: { stop(): Promise<void> } | undefined
   try {
@@ -85,6 +88,13 @@ export async function runWorker(parts: WorkerParts): Promise<void> {
     }
     log.info('stopped')
   }
+}
+
+/** Where this machine finds it: a service that listens everywhere is at `localhost`, too. */
+function urlOf(host: string, port: number): string {
+  const isEverywhere = host === '0.0.0.0' || host === '::'
+  const name = isEverywhere ? 'localhost' : host.includes(':') ? `[${host}]` : host
+  return `http://${name}:${port}`
 }
 
 /** The address is of another program, privileged, of another machine, or of none. */
