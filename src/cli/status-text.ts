@@ -2,7 +2,7 @@
 // and the zone is said. Pure.
 import type { LastSuccess, OpenItem } from '../db/history.ts'
 import type { PastRun } from '../db/ledger.ts'
-import { reasonOf } from '../sync/allowance.ts'
+import { reasonOf } from '../sync/deletion-policy.ts'
 import { countNames } from '../sync/report.ts'
 import { type Withheld, withheldLines } from './withheld.ts'
 

@@ -1,6 +1,7 @@
 // An operator's approval of deletions: a number that is a ceiling, and the list that was looked at, if the approval names
 // it by its digest. The rule: a run that carries a digest deletes no row outside of that list.
 import { createHash } from 'node:crypto'
+import type { ApprovedRows } from './deletion-policy.ts'
 import type { Known, Pass } from './pass.ts'
 
 /** How an approval names a list: the first 32 bits, in hex, of a SHA-256 over the sorted ids. */
@@ -16,9 +17,6 @@ export function approvalCommand(count: number, list: readonly string[] | undefin
   return `npm run sync -- --approve-deletes ${count}${list === undefined ? '' : `:${digestOf(list)}`}`
 }
 
-/** Which rows an approval is about. `unknown`: it names a list that no run has left, so that none is approved yet. */
-export type ApprovedRows = 'all' | 'unknown' | ReadonlySet<string>
-
 /** Returns the rows that the operator has looked at, as far as the last full pass has kept their names. */
 export function readApprovedRows(pass: Pass): ApprovedRows {
   const { approvedList } = pass.options
@@ -30,11 +28,6 @@ export function readApprovedRows(pass: Pass): ApprovedRows {
 /** The same once Clerk has been asked for all: a dry run shows a list and keeps none, so that it is held against this one. */
 export function settleApprovedRows(pass: Pass, approved: ApprovedRows, ids: readonly string[]): ApprovedRows {
   return approved === 'unknown' && digestOf(ids) === pass.options.approvedList ? new Set(ids) : approved
-}
-
-/** True if the row is on the list. */
-export function isApproved(approved: ApprovedRows, clerkId: string): boolean {
-  return approved === 'all' || (approved !== 'unknown' && approved.has(clerkId))
 }
 
 /** Notes how many of the approved rows were deleted, and what became of the others, if the numbers differ. */

@@ -12,6 +12,7 @@ import { readUniqueColumns } from '../db/unique.ts'
 import { insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
 import { isSyncError, SyncError } from '../errors.ts'
 import { alterationText, isKnownAlteration } from './altered.ts'
+import { deletesRows, type Policy } from './deletion-policy.ts'
 import { isUnique } from './refusals.ts'
 import { settleTogether } from './together.ts'
 import { WaitingDeliveries } from './waiting.ts'
@@ -157,11 +158,11 @@ async function settleWaiting(
 export async function deliverDeletion(
   database: Database,
   clerkId: string,
-  policy: 'sync' | 'upsert-only',
+  policy: Policy,
   others?: { readonly shape: Shape; readonly waiting: WaitingDeliveries },
 ): Promise<Delivered> {
   others?.waiting.delete(clerkId)
-  if (policy === 'upsert-only') return { outcome: 'kept' }
+  if (!deletesRows(policy)) return { outcome: 'kept' }
   const deleted = await orRefusal(async () => {
     const isDeleted = await writeTransaction(database, { runId: null, fence: 'exclusive' }, (tx) =>
       deleteUser(tx, clerkId, statementMsFor(database.deleteMsMax)),

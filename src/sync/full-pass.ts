@@ -1,43 +1,25 @@
 // The full pass: walks all of Clerk's users, plans and applies each page, and keeps the rows that no page returned as
-// candidates for deletion. Reads top to bottom; what proves an absence is in deletions.ts.
-import { isStorableTime, type ReadableUser, type ReadUser } from '../clerk/user.ts'
-import type { CurrentRow } from '../db/schema.ts'
+// candidates for deletion. Reads top to bottom; what becomes of the candidates is in absences.ts.
+import { isStorableTime, type ReadUser } from '../clerk/user.ts'
 import type { Progress } from '../db/state.ts'
-import { countRows, countRowsOf, readAbsentIds, readUndatedIds } from '../db/users.ts'
-import { applyUsers } from './apply.ts'
+import { countRows, countRowsOf, readUndatedIds } from '../db/users.ts'
+import { confirmAbsences, deleteAbsent } from './absences.ts'
 import { groupBySince, noteApproval } from './approval.ts'
 import type { ClerkClock } from './clock.ts'
 import { countAgain, countUsers } from './count.ts'
-import { confirmCandidates, deleteDenied } from './deletions.ts'
 import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
 import { shortfallOf } from './guard.ts'
 import { newestKept, readNewest } from './newest.ts'
 import { type Pass, settlesIn } from './pass.ts'
 import { settleRefused } from './settle.ts'
+import { type Sightings, takePage } from './sightings.ts'
 import { type WalkPage, walkUsers } from './walk.ts'
 
 /** A listing may lag so long behind the writes: the watermark stays as far behind. */
 const watermarkLagMs = 10 * 60_000
 
-/** One is asked along; the others in case it has been deleted since. */
-const canariesKept = 3
-
 /** After so many pages in a row of users who signed up meanwhile the pass ends: a busy instance brings ever more. */
 const newcomerPagesMax = 3
-
-/** Everything a pass has to remember between its pages. Flat: ids only of what is in doubt. */
-interface Sightings {
-  /** Rows of ours that no page has returned so far. */
-  readonly candidates: Set<string>
-  /** Users seen whose row stands at a later creation time, where it will look absent. */
-  readonly moved: Set<string>
-  /** The users seen last: proof, asked along with candidates, that an answer can be believed. */
-  readonly canaries: string[]
-  /** Users seen that were created before Clerk was counted first. */
-  seenOld: number
-  /** Clerk's clock at that count, ms: a `Date` is rounded down, so the end of its second. */
-  readonly countedAt: number
-}
 
 /**
  * One full pass. Gives where the next incremental pass may begin, undefined if this one was incomplete. Throws
@@ -89,11 +71,10 @@ export async function runFullPass(pass: Pass): Promise<Progress | undefined> {
       seenOld: sightings.seenOld,
       seen: pass.tally.counts.seen,
     })
-  const take = (users: readonly ReadableUser[]) => takeUsers(pass, sightings, users)
-  const proof = await confirmCandidates(pass, sightings.candidates, sightings.canaries, take)
+  const candidates = await confirmAbsences(pass, sightings)
   if (shortfall() > 0) countAfter = await countAgain(pass)
   pass.tally.shortfall = shortfall()
-  await deleteDenied(pass, proof, Math.max(before.count, countAfter), take)
+  await deleteAbsent(pass, sightings, candidates, Math.max(before.count, countAfter))
   pass.onPhase('settling')
   await settleRefused(pass)
   noteApproval(pass)
@@ -138,55 +119,6 @@ async function closeFullPass(
       newest: await readNewest(pass, newestIds),
     } satisfies Difference,
     fullPassDueInMs: tally.settlesInMs > 0 ? tally.settlesInMs : null,
-  }
-}
-
-async function takePage(pass: Pass, sightings: Sightings, page: WalkPage): Promise<void> {
-  if (page.unreadable > 0) {
-    pass.tally.unreadable += page.unreadable
-    pass.tally.complete = false
-    pass.log.warn({ users: page.unreadable }, 'users without a readable id')
-  }
-  await takeUsers(pass, sightings, page.users)
-  if (!page.closesSpan) return
-  const absent = await readAbsentIds(pass.database.db, page.span, page.seen, pass.shape)
-  for (const id of absent) if (!sightings.moved.has(id)) sightings.candidates.add(id)
-}
-
-/** Counts the users, strikes them off, and writes them. */
-async function takeUsers(pass: Pass, sightings: Sightings, users: readonly ReadableUser[]): Promise<void> {
-  for (const user of users) {
-    sightings.candidates.delete(user.clerkId)
-    pass.tally.counts.seen++
-    if (user.createdAt === undefined || user.createdAt <= sightings.countedAt) sightings.seenOld++
-    if (user.kind === 'rejected') {
-      pass.tally.rejected.set(user.clerkId, user.reason)
-      // Nobody looks where the row stands; wherever that is, its user lives.
-      sightings.moved.add(user.clerkId)
-    }
-  }
-  const rows = await applyUsers(
-    pass,
-    users.flatMap((user) => (user.kind === 'user' ? [user.desired] : [])),
-  )
-  rememberMoved(sightings, users, rows)
-  const last = users.filter((user) => user.kind === 'user').slice(-canariesKept)
-  sightings.canaries.unshift(...last.reverse().map((user) => user.clerkId))
-  sightings.canaries.length = Math.min(sightings.canaries.length, canariesKept)
-}
-
-/** A row dated later than its user is met again as an absent one, unless the page's write has moved it. */
-function rememberMoved(
-  sightings: Sightings,
-  users: readonly { clerkId: string; createdAt: number | undefined }[],
-  rows: readonly CurrentRow[],
-): void {
-  const times = new Map(users.map((user) => [user.clerkId, user.createdAt]))
-  for (const row of rows) {
-    const time = times.get(row.clerkId)
-    if (row.clerkCreatedAt !== null && time !== undefined && row.clerkCreatedAt > time) {
-      sightings.moved.add(row.clerkId)
-    }
   }
 }
 

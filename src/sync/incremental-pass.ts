@@ -3,10 +3,11 @@
 import type { ReadableUser } from '../clerk/user.ts'
 import { countRows, countRowsOf } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
-import { holdOf, reasonOf } from './allowance.ts'
+import { holdOf } from './allowance.ts'
 import { applyUsers } from './apply.ts'
 import { approvalCommand } from './approval.ts'
 import { countAgain, countUsers } from './count.ts'
+import { deletesRows, keptText, stillWithheldText } from './deletion-policy.ts'
 import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
 import { watermarkOf } from './full-pass.ts'
 import { isTableOlder, newestKept, readNewest } from './newest.ts'
@@ -67,7 +68,7 @@ export async function runIncrementalPass(
     newest: await readNewest(pass, [...read.seen].slice(0, newestKept)),
   }
   // Rows without a user are what `upsert-only` is for.
-  const isChased = (gap: number) => (pass.options.policy === 'sync' ? gap !== 0 : gap > 0)
+  const isChased = (gap: number) => (deletesRows(pass.options.policy) ? gap !== 0 : gap > 0)
   let gap = await gapOf(pass, difference, countBefore, countAfter)
   if (isChased(gap)) {
     const again = await countAgain(pass)
@@ -89,15 +90,12 @@ async function recallOpen(pass: Pass, difference: Difference): Promise<void> {
   tally.counts.withheld = await countRowsOf(pass.database.db, difference.withheld, pass.shape)
   const { withheld } = tally.counts
   if (withheld === 0) return
-  if (pass.options.policy === 'upsert-only') {
-    tally.notes.add(`${withheld} rows without a user stay: SYNC_POLICY is upsert-only`)
+  if (!deletesRows(pass.options.policy)) {
+    tally.notes.add(keptText(withheld))
     return
   }
   const hold = await holdOf(pass, pass.database.db)
-  const why = hold === undefined ? '' : `: ${reasonOf(hold)}`
-  tally.notes.add(
-    `${withheld} deletions stay withheld${why}. If they are right: ${approvalCommand(withheld, difference.withheld)}`,
-  )
+  tally.notes.add(stillWithheldText(withheld, hold, approvalCommand(withheld, difference.withheld)))
 }
 
 /** What a full pass left for the grace, and what this pass has added, is pending as long as nobody has settled it. */
@@ -105,7 +103,7 @@ async function recallPending(pass: Pass, difference: Difference): Promise<void> 
   const { tally } = pass
   const rows = await countRowsOf(pass.database.db, difference.doubtful, pass.shape)
   tally.counts.pending = difference.pending.length + rows
-  if (rows > 0 && pass.options.policy === 'sync') noteClockMissing(pass)
+  if (rows > 0 && deletesRows(pass.options.policy)) noteClockMissing(pass)
 }
 
 /** How far Clerk's counts lie beyond the table and the known difference. */

@@ -1,12 +1,17 @@
 // `--user`: one user through the same plan, without the lease. The row goes when Clerk denies the user twice, alone and
 // in a list by id that proves itself by another user of the table, and when the guard lets it go.
 import { readOtherIds, readRows } from '../db/users.ts'
-import { keepByPolicy, readAllowance, showLost, withhold } from './allowance.ts'
+import { readAllowance } from './allowance.ts'
 import { applyUsers } from './apply.ts'
-import { askByIds, deleteBatch, noteAges } from './deletions.ts'
-import { noteClockMissing, type Pass } from './pass.ts'
+import { readApprovedRows } from './approval.ts'
+import { askByIds } from './candidates.ts'
+import { decideDeletions, deletesRows } from './deletion-policy.ts'
+import { deleteRows } from './deletions.ts'
+import type { Pass } from './pass.ts'
+import { leaveForGrace, noteAges } from './pending.ts'
 import { isSettled } from './plan.ts'
 import { settleRefused } from './settle.ts'
+import { keepBack } from './withheld.ts'
 
 /** So many other rows are looked at for users who can prove an answer, and so many of these are asked along in turn. */
 const canariesRead = 20
@@ -48,24 +53,26 @@ async function deleteIfGone(pass: Pass, clerkId: string): Promise<void> {
     return
   }
   if (!isSettled(row, pass.clock)) {
-    tally.counts.pending = 1
-    noteClockMissing(pass)
+    leaveForGrace(pass, row)
     await noteAges(pass, [row])
     return
   }
-  if (pass.options.policy === 'upsert-only') return keepByPolicy(pass, [clerkId])
-  const allowance = await readAllowance(pass)
+  const { policy, approveDeletes } = pass.options
   // An answer that no other user proves counts only with an operator's word, as in a pass that saw nobody.
-  const isProven = canaries.length > 0 || pass.options.approveDeletes !== undefined
-  if (!isProven) tally.notes.add('no other row of the table could prove that Clerk knows its users')
-  if (!isProven || allowance.allowed < 1)
-    return withhold(pass, [clerkId], { ...allowance, allowed: 0 }, { namesList: false })
-  if (pass.dryRun) {
-    tally.counts.deleted = 1
-    await showLost(pass, 'delete', [clerkId])
-    return
-  }
-  await deleteBatch(pass, [row])
+  const isProven = canaries.length > 0 || approveDeletes !== undefined
+  if (!isProven && deletesRows(policy))
+    tally.notes.add('no other row of the table could prove that Clerk knows its users')
+  const allowance = await readAllowance(pass)
+  const decision = decideDeletions({
+    policy,
+    absent: isProven ? [clerkId] : [],
+    unasked: isProven ? [] : [clerkId],
+    allowance: isProven ? allowance : { ...allowance, allowed: 0 },
+    approved: readApprovedRows(pass),
+    reading: { shortfall: 0, seen: 0, count: 0 },
+  })
+  await keepBack(pass, decision, false)
+  if (decision.allowed.length > 0) await deleteRows(pass, [row])
 }
 
 /** The ids of other rows that have settled: Clerk has to know at least one of their users for its answer to count. */

@@ -6,6 +6,7 @@ import type { CurrentRow, DesiredUser } from '../db/schema.ts'
 import type { Shape } from '../db/shape.ts'
 import type { Log } from '../log.ts'
 import type { ClerkClock } from './clock.ts'
+import type { Policy } from './deletion-policy.ts'
 import type { Change } from './plan.ts'
 
 export interface Counts {
@@ -70,7 +71,7 @@ export type Phase =
 export type OnPhase = (phase: Phase, left?: number) => void
 
 export interface PassOptions {
-  readonly policy: 'sync' | 'upsert-only'
+  readonly policy: Policy
   readonly graceMs: number
   readonly maxDeletes: number | undefined
   /** The operator's ceiling for this one run. */

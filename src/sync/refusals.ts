@@ -7,6 +7,7 @@ import type { DesiredUser } from '../db/schema.ts'
 import type { Shape } from '../db/shape.ts'
 import { SyncError } from '../errors.ts'
 import { approvalCommand } from './approval.ts'
+import { deletesRows } from './deletion-policy.ts'
 import type { Pass } from './pass.ts'
 import type { Change } from './plan.ts'
 import { deletionRefusalText, writeRefusalText } from './refusal-text.ts'
@@ -158,7 +159,7 @@ const tooMany = (pass: Pass, refusal: PostgresRefusal) =>
 
 function hintFor(pass: Pass, refusal: PostgresRefusal): string {
   const { withheld } = pass.tally.counts
-  if (isUnique(refusal) && withheld > 0 && pass.options.policy === 'sync') {
+  if (isUnique(refusal) && withheld > 0 && deletesRows(pass.options.policy)) {
     return `Rows that are to be deleted may have what these users need. If the ${withheld} withheld deletions are right: ${approvalCommand(withheld, [...pass.tally.kept.withheld])}`
   }
   return isUnique(refusal)

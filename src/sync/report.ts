@@ -1,5 +1,6 @@
 // The report of a run, its status and its exit code. Pure: what other people's tools hold on to is decided here.
 import { isSyncError, type SyncError } from '../errors.ts'
+import { deletesRows, type Policy } from './deletion-policy.ts'
 import type { Counts, Rejection, Tally } from './pass.ts'
 
 export type Status = 'succeeded' | 'partial' | 'withheld' | 'refused' | 'skipped' | 'failed' | 'aborted'
@@ -25,12 +26,7 @@ export interface Report {
 }
 
 /** What a run comes to, told by its tally, its error, and whether it had written anything by then. */
-export function statusOf(
-  tally: Tally,
-  policy: 'sync' | 'upsert-only',
-  error: unknown,
-  hasWritten: boolean,
-): Status {
+export function statusOf(tally: Tally, policy: Policy, error: unknown, hasWritten: boolean): Status {
   if (error !== undefined) return statusOfError(error, hasWritten)
   const counts = tally.total()
   if (
@@ -42,7 +38,7 @@ export function statusOf(
     counts.rejected > 0
   )
     return 'partial'
-  return counts.withheld > 0 && policy === 'sync' ? 'withheld' : 'succeeded'
+  return counts.withheld > 0 && deletesRows(policy) ? 'withheld' : 'succeeded'
 }
 
 function statusOfError(error: unknown, hasWritten: boolean): Status {

@@ -5,7 +5,7 @@ import { Stryker } from '@stryker-mutator/core'
 
 const files = [
   ...['src/sync/plan.ts', 'src/sync/guard.ts', 'src/sync/report.ts', 'src/sync/difference.ts'],
-  'src/clerk/user.ts',
+  ...['src/sync/deletion-policy.ts', 'src/clerk/user.ts'],
 ]
 
 type Equivalent = readonly [file: string, code: string, replacement: string, reason: string]

@@ -21,9 +21,9 @@ export const deletionMutants: readonly Mutant[] = [
     name: 'a user found alive keeps no row but its own',
     edits: [
       [
-        'sync/deletions.ts',
-        "if (user.kind !== 'unreadable') await take([user])\n  return []",
-        "if (user.kind !== 'unreadable') await take([user])\n  return rows.filter((row) => !foundIds.has(row.clerkId))",
+        'sync/candidates.ts',
+        'absent: [],\n    alive: found',
+        'absent: rows.filter((row) => !foundIds.has(row.clerkId)),\n    alive: found',
       ],
     ],
   },
@@ -78,7 +78,11 @@ export const deletionMutants: readonly Mutant[] = [
   {
     name: 'a single user without guard',
     edits: [
-      ['sync/one-user.ts', 'if (!isProven || allowance.allowed < 1)', 'if (!isProven)'],
+      [
+        'sync/one-user.ts',
+        'allowance: isProven ? allowance : { ...allowance, allowed: 0 }',
+        'allowance: { ...allowance, allowed: isProven ? 1 : 0 }',
+      ],
       ['sync/allowance.ts', '+ rows <= pass.tally.hourlyDeletionsMax', '>= 0'],
     ],
   },
@@ -90,7 +94,7 @@ export const deletionMutants: readonly Mutant[] = [
         "coalesce(${since} < now() - interval '1 day', false)",
         "coalesce(${since} < now() - interval '1 day', true)",
       ],
-      ['sync/deletions.ts', 'row.clerkUpdatedAt === null && !row.isDayOld', 'row.clerkUpdatedAt === null'],
+      ['sync/pending.ts', 'row.clerkUpdatedAt === null && !row.isDayOld', 'row.clerkUpdatedAt === null'],
     ],
   },
 ]

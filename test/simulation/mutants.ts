@@ -11,8 +11,8 @@ export const mutants: readonly Mutant[] = [
     name: 'guard removed',
     edits: [
       [
-        'sync/deletions.ts',
-        'if (proof.unasked.length > 0 || within.length > proof.allowed) {',
+        'sync/deletion-policy.ts',
+        'if (unasked.length > 0 || listed.length > allowance.allowed) {',
         'if (false) {',
       ],
       ['sync/allowance.ts', '+ rows <= pass.tally.hourlyDeletionsMax', '>= 0'],
@@ -40,23 +40,19 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'list by id not believed',
-    edits: [['sync/deletions.ts', 'settled.filter((row) => !returned.has(row.clerkId))', 'settled']],
+    edits: [['sync/candidates.ts', 'settled.filter((row) => !returned.has(row.clerkId))', 'settled']],
   },
   {
     name: 'not asked alone',
     edits: [
-      [
-        'sync/deletions.ts',
-        'const confirmed = await confirmAlone(pass, within, take)',
-        'const confirmed = within',
-      ],
+      ['sync/candidates.ts', 'const asked = shortfall > 0 ? rows :', 'const asked = rows.length >= 0 ? [] :'],
     ],
   },
   {
     name: 'canary ignored',
     edits: [
       [
-        'sync/deletions.ts',
+        'sync/candidates.ts',
         'if (canary === undefined || users.some((user) => user.clerkId === canary)) {',
         'if (true) {',
       ],
@@ -64,11 +60,11 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'incomplete pass deletes',
-    edits: [['sync/deletions.ts', 'if (!pass.tally.complete) {', 'if (false) {']],
+    edits: [['sync/absences.ts', 'if (!tally.complete) {', 'if (false) {']],
   },
   {
     name: 'unreadable user leaves the pass complete',
-    edits: [['sync/full-pass.ts', 'pass.tally.complete = false\n    pass.log', 'pass.log']],
+    edits: [['sync/sightings.ts', 'pass.tally.complete = false\n    pass.log', 'pass.log']],
   },
   {
     name: 'tombstone ignored by inserts',
@@ -124,7 +120,7 @@ export const mutants: readonly Mutant[] = [
     name: 'page dropped',
     edits: [
       [
-        'sync/full-pass.ts',
+        'sync/sightings.ts',
         'await takeUsers(pass, sightings, page.users)\n',
         'if (page.span.after === undefined || page.users.length > 1) await takeUsers(pass, sightings, page.users)\n',
       ],
@@ -149,7 +145,7 @@ export const mutants: readonly Mutant[] = [
     edits: [
       [
         'sync/incremental-pass.ts',
-        "pass.options.policy === 'sync' ? gap !== 0 : gap > 0",
+        'deletesRows(pass.options.policy) ? gap !== 0 : gap > 0',
         'gap < 0 && gap > 0',
       ],
     ],
@@ -160,7 +156,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'policy forgotten by a webhook',
-    edits: [['sync/delivery.ts', "if (policy === 'upsert-only') return", 'if (false) return']],
+    edits: [['sync/delivery.ts', 'if (!deletesRows(policy)) return', 'if (false) return']],
   },
   {
     name: 'dry run writes',
@@ -174,7 +170,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'moved rows become candidates',
-    edits: [['sync/full-pass.ts', 'sightings.candidates.delete(user.clerkId)', '']],
+    edits: [['sync/sightings.ts', 'sightings.candidates.delete(user.clerkId)', '']],
   },
   {
     name: 'report counts what was planned',

@@ -1,0 +1,120 @@
+// What a full pass does about rows that no page returned: it has Clerk confirm that their users are gone, plans those who
+// are not, and deletes what the policy and the guard allow. Nothing is deleted unless the pass has read all of Clerk.
+import type { CurrentRow } from '../db/schema.ts'
+import { readAllowance } from './allowance.ts'
+import { readApprovedRows, settleApprovedRows } from './approval.ts'
+import { candidatesPerRequest, confirmAlone, confirmCandidates } from './candidates.ts'
+import { type Allowance, decideDeletions, isApproved } from './deletion-policy.ts'
+import { deleteRows } from './deletions.ts'
+import type { Pass } from './pass.ts'
+import { leaveForGrace, leaveUnproven, noteAges } from './pending.ts'
+import { isSettled } from './plan.ts'
+import { type Sightings, takeUsers } from './sightings.ts'
+import { keepBack } from './withheld.ts'
+
+/** A dry run asks about so many rows also where the guard lets fewer through: it is there to show which ones are gone. */
+const shownMax = 10_000
+
+/** What asking for the candidates by id has shown. */
+export interface Absences {
+  /** Rows whose users Clerk denies. */
+  readonly absent: readonly CurrentRow[]
+  /** Settled or not: candidates that were not asked about, since the run may not delete them anyway. */
+  readonly unasked: readonly string[]
+  readonly allowance: Allowance
+}
+
+/**
+ * Asks Clerk for the candidates by id, and stops once more are denied than the guard lets through. Plans and writes the
+ * users that Clerk returns after all. Deletes nothing.
+ */
+export async function confirmAbsences(pass: Pass, sightings: Sightings): Promise<Absences> {
+  const { tally } = pass
+  const none = { absent: [], unasked: [], allowance: { allowed: 0, hold: undefined } }
+  const { size } = sightings.candidates
+  if (size === 0) return none
+  if (!tally.complete) {
+    tally.notes.add(`${size} rows were on no page; the pass was incomplete, so they stay`)
+    return none
+  }
+  const allowance = await readAllowance(pass)
+  const approved = readApprovedRows(pass)
+  // A pass that saw nobody has no canary: only an operator's word makes its answers count.
+  const mayAskAnyway = pass.options.approveDeletes !== undefined
+  const askedMax = pass.dryRun ? Math.max(allowance.allowed, shownMax) : allowance.allowed
+  // Rows that are not on the approved list do not use the approval up.
+  const usesAllowance = (row: CurrentRow) => approved === 'unknown' || isApproved(approved, row.clerkId)
+  const queue = [...sightings.candidates].sort()
+  const absent: CurrentRow[] = []
+  while (queue.length > 0 && absent.filter(usesAllowance).length <= askedMax) {
+    pass.signal.throwIfAborted()
+    pass.onPhase('confirming', queue.length)
+    const ids = queue.splice(0, candidatesPerRequest)
+    const found = await confirmCandidates(pass, ids, sightings.canaries, mayAskAnyway)
+    for (const row of found.pending) leaveForGrace(pass, row)
+    await noteAges(pass, found.pending)
+    if (!found.isProven) {
+      tally.complete = false
+      tally.notes.add('Clerk was asked by id for rows that were on no page, and its answer proved nothing')
+      return none
+    }
+    if (found.unasked.length > 0) {
+      return { absent, unasked: [...found.unasked, ...queue], allowance: { ...allowance, allowed: 0 } }
+    }
+    absent.push(...found.absent)
+    await takeUsers(pass, sightings, found.alive)
+  }
+  return { absent, unasked: queue, allowance }
+}
+
+/** Deletes what is absent, if everything else allows it. `count` is how many users Clerk counts. */
+export async function deleteAbsent(
+  pass: Pass,
+  sightings: Sightings,
+  { absent, unasked, allowance }: Absences,
+  count: number,
+): Promise<void> {
+  const { tally } = pass
+  const ids = absent.map((row) => row.clerkId)
+  const decision = decideDeletions({
+    policy: pass.options.policy,
+    absent: ids,
+    unasked,
+    allowance,
+    approved: settleApprovedRows(pass, readApprovedRows(pass), [...ids, ...unasked]),
+    reading: { shortfall: tally.shortfall, seen: tally.counts.seen, count },
+  })
+  await keepBack(pass, decision)
+  const allowed = new Set(decision.allowed)
+  const rows = await confirmOneByOne(
+    pass,
+    sightings,
+    absent.filter((row) => allowed.has(row.clerkId)),
+  )
+  // Their answers, too, have told the time: a clock in doubt by now settles nothing.
+  for (const row of rows) if (!isSettled(row, pass.clock)) leaveForGrace(pass, row)
+  await deleteRows(
+    pass,
+    rows.filter((row) => isSettled(row, pass.clock)),
+  )
+}
+
+/** Returns the rows whose users Clerk denies also when it is asked for them alone. */
+async function confirmOneByOne(
+  pass: Pass,
+  sightings: Sightings,
+  rows: readonly CurrentRow[],
+): Promise<readonly CurrentRow[]> {
+  const { tally } = pass
+  const { absent, alive, foundIds, unproven } = await confirmAlone(pass, rows, tally.shortfall)
+  if (foundIds.length > 0) {
+    tally.unproven = true
+    tally.notes.add(
+      'Clerk has users that its answers to questions by id left out; no row is deleted until they agree',
+    )
+  }
+  for (const clerkId of foundIds) pass.log.warn({ clerkId }, 'user is in no list, but Clerk has it')
+  for (const row of unproven) leaveUnproven(pass, row)
+  await takeUsers(pass, sightings, alive)
+  return absent
+}
