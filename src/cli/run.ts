@@ -1,7 +1,8 @@
 // One run as the configuration and the flags of a command line ask for it.
 import { createClerkClient } from '../clerk/api.ts'
 import type { Config } from '../config.ts'
-import { type RunOutcome, type RunParts, type RunRequest, reconcile } from '../sync/reconcile.ts'
+import { reconcile } from '../sync/reconcile.ts'
+import type { RunDeps, RunOutcome, RunRequest } from '../sync/run-request.ts'
 import type { Target } from './target.ts'
 import { version } from './version.ts'
 
@@ -17,7 +18,7 @@ export interface RunFlags {
 }
 
 /** What the caller brings; it closes the target when the run has ended. */
-export type RunSurroundings = Pick<RunParts, 'log' | 'stop' | 'onPhase' | 'onProgress' | 'onChange'> & {
+export type RunSurroundings = Pick<RunDeps, 'log' | 'stop' | 'onPhase' | 'onProgress' | 'onChange'> & {
   readonly onWait?: ((what: string) => () => void) | undefined
   readonly target: Target
   readonly trigger?: RunRequest['trigger']

@@ -73,3 +73,13 @@ async function requireKnownRows(
     facts: { instanceId, rowsAsked: sample.length, rowsKnown: known },
   })
 }
+
+/** Throws `refused` if a run of a single user would move the table to another instance. */
+export function requireSameInstance({ instanceId, replaced }: InstanceCheck): void {
+  // Such a run has no lease: a run of the old instance may be under way, and would write and delete in the other one's table.
+  if (replaced === undefined) return
+  throw new SyncError('refused', 'a single user does not move the table to another instance', {
+    hint: `Move the whole table first: npm run sync -- --accept-instance ${instanceId}`,
+    facts: { instanceId, bound: replaced },
+  })
+}

@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Tick } from '../db/ledger.ts'
 import { SyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import type { RunOutcome } from '../sync/reconcile.ts'
+import type { RunOutcome } from '../sync/run-request.ts'
 import { type Cron, createCron } from './cron.ts'
 import { type Clocks, startTicking } from './ticking.ts'
 

@@ -57,6 +57,6 @@ export const convergenceMutants: readonly Mutant[] = [
   },
   {
     name: 'another table taken for the same',
-    edits: [['sync/reconcile.ts', 'if (!state.isSameTable)', 'if (false)']],
+    edits: [['sync/step-up.ts', 'if (!state.isSameTable)', 'if (false)']],
   },
 ]

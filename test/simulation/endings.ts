@@ -2,8 +2,8 @@
 // answered, its success against the truth. A report that is wrong is a violation like a row that is.
 
 import type { FaultKind } from '../../src/dev/sandbox/faults.ts'
-import type { RunOutcome } from '../../src/sync/reconcile.ts'
 import type { Report } from '../../src/sync/report.ts'
+import type { RunOutcome } from '../../src/sync/run-request.ts'
 import type { Checks } from './checks.ts'
 import type { Heard, SimulatedClerk } from './clerk.ts'
 import { recountDelayMs, type SimulationOptions } from './options.ts'

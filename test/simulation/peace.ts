@@ -1,7 +1,7 @@
 // Peace: nothing lies, nothing breaks, the clocks agree, and an operator approves what is held back. Two passes later the
 // table equals Clerk; from then on nothing is written, whatever late news still comes.
 import { type Random, randomFrom, seedOf } from '../../src/dev/sandbox/random.ts'
-import type { RunOutcome } from '../../src/sync/reconcile.ts'
+import type { RunOutcome } from '../../src/sync/run-request.ts'
 import { deliver, forgetLate } from './deliveries.ts'
 import type { Scenario } from './options.ts'
 import type { Snapshot } from './postgres.ts'

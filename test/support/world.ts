@@ -13,7 +13,9 @@ import {
 } from '../../src/dev/sandbox/server.ts'
 import type { Clocks } from '../../src/sync/clock.ts'
 import type { PassOptions, ShownChange } from '../../src/sync/pass.ts'
-import { logOutcome, type RunOutcome, type RunRequest, reconcile } from '../../src/sync/reconcile.ts'
+import { reconcile } from '../../src/sync/reconcile.ts'
+import { logOutcome } from '../../src/sync/run-log.ts'
+import type { RunOutcome, RunRequest } from '../../src/sync/run-request.ts'
 import { createTestDatabase, type TestDatabase } from './database.ts'
 
 export interface World {

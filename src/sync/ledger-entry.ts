@@ -1,0 +1,46 @@
+// The line that a run leaves in the table of runs, and with it, in one transaction, where its pass leaves things.
+import { type Database, transaction } from '../db/database.ts'
+import { forgetFirstSeen } from '../db/first-seen.ts'
+import { endHold } from '../db/hold.ts'
+import { finishRun, forgetOldRuns, type Lease, leaseLost } from '../db/ledger.ts'
+import { saveProgress } from '../db/state.ts'
+import { forgetOldTombstones } from '../db/tombstones.ts'
+import { recordOf } from './early-end.ts'
+import { asOperatingError } from './operating-error.ts'
+import type { Report } from './report.ts'
+import type { Run } from './run-state.ts'
+
+/** How long it may take; without it the lease is free 30 s later. */
+const recordMsMax = { usual: 10_000, stopped: 3000 }
+
+/** Writes the end of a run with that lease. Returns the failure if that was not possible. */
+export async function recordRun(
+  database: Database,
+  run: Run,
+  lease: Lease,
+  report: Report,
+  isStopped: boolean,
+): Promise<unknown> {
+  const entry = recordOf(report, run.tally, run.start?.known)
+  const { progress, instanceId, endedHold } = run
+  try {
+    const wasOurs = await transaction(
+      database,
+      async (tx) => {
+        if (!(await finishRun(tx, lease.runId, entry))) return false
+        if (progress !== undefined && instanceId !== null) {
+          await saveProgress(tx, instanceId, progress, run.start?.state?.tableIdentity ?? null)
+          if (endedHold !== undefined) await endHold(tx, endedHold)
+          await forgetOldRuns(tx)
+          await forgetOldTombstones(tx)
+          await forgetFirstSeen(tx)
+        }
+        return true
+      },
+      isStopped ? recordMsMax.stopped : recordMsMax.usual,
+    )
+    return wasOurs ? undefined : leaseLost(lease.runId)
+  } catch (failure) {
+    return asOperatingError(failure)
+  }
+}

@@ -1,0 +1,48 @@
+// What has been settled of a run so far, for a report that is true wherever it ends. Only reconcile.ts writes it.
+import type { Lease } from '../db/ledger.ts'
+import type { Progress } from '../db/state.ts'
+import { Tally } from './pass.ts'
+import type { PassStart } from './pass-context.ts'
+import type { Report } from './report.ts'
+import type { RunRequest } from './run-request.ts'
+
+export interface Run {
+  readonly startedAt: Date
+  instanceId: string | null
+  /** True once Postgres has answered that it has a table of runs. */
+  hasLedger: boolean
+  /** True once it has bound the table to an instance. */
+  hasBound: boolean
+  /** Its line in the table of runs, which is the lease unless it is about a single user. */
+  lease: Lease | undefined
+  /** What is being done, also after a step up. */
+  pass: Report['pass']
+  tally: Tally
+  /** Undefined until a pass begins. */
+  start: PassStart | undefined
+  /** Undefined unless a pass met its end. */
+  progress: Progress | undefined
+  /** The hold on deletions that the pass has ended. */
+  endedHold: string | undefined
+}
+
+export function newRun(request: RunRequest): Run {
+  return {
+    startedAt: new Date(),
+    instanceId: null,
+    hasLedger: false,
+    hasBound: false,
+    lease: undefined,
+    pass: request.userId === undefined ? (request.pass ?? 'full') : 'user',
+    tally: new Tally(),
+    start: undefined,
+    progress: undefined,
+    endedHold: undefined,
+  }
+}
+
+/** True once the table was bound, or a row of `users` written or deleted. */
+export function hasWritten(run: Run, dryRun: boolean): boolean {
+  const { created, updated, refreshed, deleted } = run.tally.total()
+  return run.hasBound || (!dryRun && created + updated + refreshed + deleted > 0)
+}
