@@ -2,7 +2,7 @@
 // and the exit code.
 import { CommanderError } from 'commander'
 import { isSyncError, SyncError } from '../errors.ts'
-import { Tally } from '../sync/pass.ts'
+import { Findings } from '../sync/findings.ts'
 import { describeError, exitCodeOfError, exitCodes, type Report } from '../sync/report.ts'
 import { sayError } from './output.ts'
 
@@ -35,7 +35,7 @@ function reportOf(error: unknown, args: readonly string[]): Report {
     status: statusOf(error),
     dryRun: args.includes('--dry-run'),
     instanceId: null,
-    counts: new Tally().total(),
+    counts: new Findings('full').counts(),
     requests: { total: 0, throttled: 0 },
     notes: [],
     startedAt: startedAt.toISOString(),

@@ -1,15 +1,17 @@
 // What a full pass does about rows that no page returned: it has Clerk confirm that their users are gone, plans those who
 // are not, and deletes what the policy and the guard allow. Nothing is deleted unless the pass has read all of Clerk.
 import type { CurrentRow } from '../db/schema.ts'
-import { readAllowance } from './allowance.ts'
+import { type Allowance, readAllowance } from './allowance.ts'
 import { readApprovedRows, settleApprovedRows } from './approval.ts'
 import { candidatesPerRequest, confirmAlone, confirmCandidates } from './candidates.ts'
-import { type Allowance, decideDeletions, isApproved } from './deletion-policy.ts'
+import { decideDeletions, isApproved } from './deletion-policy.ts'
 import { deleteRows } from './deletions.ts'
-import type { Pass } from './pass.ts'
-import { leaveForGrace, leaveUnproven, noteAges } from './pending.ts'
+import type { Findings } from './findings.ts'
+import { syncUsers } from './page.ts'
+import type { PassContext } from './pass.ts'
+import { leftForGrace, leftUnproven, noteAges } from './pending.ts'
 import { isSettled } from './plan.ts'
-import { type Sightings, takeUsers } from './sightings.ts'
+import type { Sightings } from './sightings.ts'
 import { keepBack } from './withheld.ts'
 
 /** A dry run asks about so many rows also where the guard lets fewer through: it is there to show which ones are gone. */
@@ -28,53 +30,56 @@ export interface Absences {
  * Asks Clerk for the candidates by id, and stops once more are denied than the guard lets through. Plans and writes the
  * users that Clerk returns after all. Deletes nothing.
  */
-export async function confirmAbsences(pass: Pass, sightings: Sightings): Promise<Absences> {
-  const { tally } = pass
-  const none = { absent: [], unasked: [], allowance: { allowed: 0, hold: undefined } }
-  const { size } = sightings.candidates
-  if (size === 0) return none
-  if (!tally.complete) {
-    tally.notes.add(`${size} rows were on no page; the pass was incomplete, so they stay`)
+export async function confirmAbsences(
+  pass: PassContext,
+  findings: Findings,
+  sightings: Sightings,
+): Promise<Absences> {
+  const none = { absent: [], unasked: [], allowance: { allowed: 0, hold: undefined, hourlyMax: 0 } }
+  const queue = sightings.absent()
+  if (queue.length === 0) return none
+  if (!findings.isComplete()) {
+    const note = `${queue.length} rows were on no page; the pass was incomplete, so they stay`
+    findings.add({ notes: [note] })
     return none
   }
-  const allowance = await readAllowance(pass)
+  const allowance = await readAllowance(pass, findings.holdToCome())
   const approved = readApprovedRows(pass)
   // A pass that saw nobody has no canary: only an operator's word makes its answers count.
   const mayAskAnyway = pass.options.approveDeletes !== undefined
   const askedMax = pass.dryRun ? Math.max(allowance.allowed, shownMax) : allowance.allowed
   // Rows that are not on the approved list do not use the approval up.
   const usesAllowance = (row: CurrentRow) => approved === 'unknown' || isApproved(approved, row.clerkId)
-  const queue = [...sightings.candidates].sort()
   const absent: CurrentRow[] = []
   while (queue.length > 0 && absent.filter(usesAllowance).length <= askedMax) {
     pass.signal.throwIfAborted()
     pass.onPhase('confirming', queue.length)
     const ids = queue.splice(0, candidatesPerRequest)
-    const found = await confirmCandidates(pass, ids, sightings.canaries, mayAskAnyway)
-    for (const row of found.pending) leaveForGrace(pass, row)
-    await noteAges(pass, found.pending)
+    const found = await confirmCandidates(pass, ids, sightings.canaries(), mayAskAnyway)
+    findings.add(leftForGrace(pass, found.pending))
+    findings.add(await noteAges(pass, found.pending))
     if (!found.isProven) {
-      tally.complete = false
-      tally.notes.add('Clerk was asked by id for rows that were on no page, and its answer proved nothing')
+      const note = 'Clerk was asked by id for rows that were on no page, and its answer proved nothing'
+      findings.add({ isIncomplete: true, notes: [note] })
       return none
     }
     if (found.unasked.length > 0) {
       return { absent, unasked: [...found.unasked, ...queue], allowance: { ...allowance, allowed: 0 } }
     }
     absent.push(...found.absent)
-    await takeUsers(pass, sightings, found.alive)
+    await syncUsers(pass, findings, sightings, found.alive)
   }
   return { absent, unasked: queue, allowance }
 }
 
 /** Deletes what is absent, if everything else allows it. `count` is how many users Clerk counts. */
 export async function deleteAbsent(
-  pass: Pass,
+  pass: PassContext,
+  findings: Findings,
   sightings: Sightings,
   { absent, unasked, allowance }: Absences,
   count: number,
 ): Promise<void> {
-  const { tally } = pass
   const ids = absent.map((row) => row.clerkId)
   const decision = decideDeletions({
     policy: pass.options.policy,
@@ -82,39 +87,36 @@ export async function deleteAbsent(
     unasked,
     allowance,
     approved: settleApprovedRows(pass, readApprovedRows(pass), [...ids, ...unasked]),
-    reading: { shortfall: tally.shortfall, seen: tally.counts.seen, count },
+    reading: { shortfall: findings.shortfall(), seen: findings.counts().seen, count },
   })
-  await keepBack(pass, decision)
+  await findings.collect(keepBack(pass, decision, true))
   const allowed = new Set(decision.allowed)
   const rows = await confirmOneByOne(
     pass,
+    findings,
     sightings,
     absent.filter((row) => allowed.has(row.clerkId)),
   )
   // Their answers, too, have told the time: a clock in doubt by now settles nothing.
-  for (const row of rows) if (!isSettled(row, pass.clock)) leaveForGrace(pass, row)
-  await deleteRows(
-    pass,
-    rows.filter((row) => isSettled(row, pass.clock)),
-  )
+  const unsettled = rows.filter((row) => !isSettled(row, pass.clock))
+  const settled = rows.filter((row) => isSettled(row, pass.clock))
+  findings.add(leftForGrace(pass, unsettled))
+  await findings.collect(deleteRows(pass, settled, allowance))
 }
 
 /** Returns the rows whose users Clerk denies also when it is asked for them alone. */
 async function confirmOneByOne(
-  pass: Pass,
+  pass: PassContext,
+  findings: Findings,
   sightings: Sightings,
   rows: readonly CurrentRow[],
 ): Promise<readonly CurrentRow[]> {
-  const { tally } = pass
-  const { absent, alive, foundIds, unproven } = await confirmAlone(pass, rows, tally.shortfall)
-  if (foundIds.length > 0) {
-    tally.unproven = true
-    tally.notes.add(
-      'Clerk has users that its answers to questions by id left out; no row is deleted until they agree',
-    )
-  }
+  const { absent, alive, foundIds, unproven } = await confirmAlone(pass, rows, findings.shortfall())
+  if (foundIds.length === 0) return absent
+  const note =
+    'Clerk has users that its answers to questions by id left out; no row is deleted until they agree'
+  findings.add({ isUnproven: true, notes: [note], ...leftUnproven(pass, unproven) })
   for (const clerkId of foundIds) pass.log.warn({ clerkId }, 'user is in no list, but Clerk has it')
-  for (const row of unproven) leaveUnproven(pass, row)
-  await takeUsers(pass, sightings, alive)
+  await syncUsers(pass, findings, sightings, alive)
   return absent
 }

@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import type { AlteredRow } from '../db/altered.ts'
 import { type CurrentRow, type SyncedValues, syncedKeys, users } from '../db/schema.ts'
 import type { Write } from '../db/users.ts'
-import type { Pass } from './pass.ts'
+import type { Finding } from './finding.ts'
 import type { Change, Plan } from './plan.ts'
 
 /** What a trigger made of which values: equal for equal ones, and telling neither. */
@@ -32,31 +32,49 @@ export function isKnownAlteration(
  * The plan without updates that the database would change again as it did before; these users are rejected, and of their
  * rows only Clerk's times are written, so that the grace and late deliveries go by the version that Clerk has.
  */
-export function leaveAltered(pass: Pass, plan: Plan): Plan {
-  if (pass.altered.size === 0) return plan
+export function leaveAltered(known: ReadonlyMap<string, string>, plan: Plan): { plan: Plan; left: Finding } {
+  if (known.size === 0) return { plan, left: {} }
   const updates: Change[] = []
+  const left: Alteration[] = []
   const refreshes = [...plan.refreshes]
   for (const change of plan.updates) {
     const { write, row } = change
-    if (row === undefined || !isKnownAlteration(pass.altered.get(write.clerkId), row.values, write.values)) {
+    if (row === undefined || !isKnownAlteration(known.get(write.clerkId), row.values, write.values)) {
       updates.push(change)
       continue
     }
-    pass.tally.altered.set(write.clerkId, fingerprintOf(row.values, write.values))
-    pass.tally.rejected.set(write.clerkId, alterationText(row.values, write.values))
+    left.push({ clerkId: write.clerkId, stored: row.values, wanted: write.values })
     const hasNews = row.clerkCreatedAt !== write.clerkCreatedAt || row.clerkUpdatedAt !== write.clerkUpdatedAt
     if (hasNews) refreshes.push({ write: { ...write, values: row.values as SyncedValues }, row })
   }
-  return { ...plan, updates, refreshes }
+  return { plan: { ...plan, updates, refreshes }, left: rejectAltered(left) }
 }
 
-/** Rejects the users whose rows the database has changed, and remembers what it made of their values. */
-export function rejectAltered(pass: Pass, rows: readonly AlteredRow[], writes: readonly Write[]): void {
-  const wanted = new Map(writes.map((write) => [write.clerkId, write.values]))
-  for (const { clerkId, values } of rows) {
-    const meant = wanted.get(clerkId)
-    if (meant === undefined) continue
-    pass.tally.altered.set(clerkId, fingerprintOf(values, meant))
-    pass.tally.rejected.set(clerkId, alterationText(values, meant))
+/** The users whose rows the database has changed while they were written are rejected. */
+export function rejectAlteredRows(rows: readonly AlteredRow[], writes: readonly Write[]): Finding {
+  const meant = new Map(writes.map((write) => [write.clerkId, write.values]))
+  return rejectAltered(
+    rows.flatMap(({ clerkId, values: stored }) => {
+      const wanted = meant.get(clerkId)
+      return wanted === undefined ? [] : [{ clerkId, stored, wanted }]
+    }),
+  )
+}
+
+/** What a row holds, and what was to be written to it. */
+interface Alteration {
+  readonly clerkId: string
+  readonly stored: CurrentRow['values']
+  readonly wanted: Write['values']
+}
+
+/** Rejects the users, and remembers what the database made of their values. */
+function rejectAltered(alterations: readonly Alteration[]): Finding {
+  return {
+    altered: alterations.map(({ clerkId, stored, wanted }) => [clerkId, fingerprintOf(stored, wanted)]),
+    rejected: alterations.map(({ clerkId, stored, wanted }) => ({
+      clerkId,
+      reason: alterationText(stored, wanted),
+    })),
   }
 }

@@ -1,24 +1,12 @@
 // An operator's approval of deletions: a number that is a ceiling, and the list that was looked at, if the approval names
 // it by its digest. The rule: a run that carries a digest deletes no row outside of that list.
-import { createHash } from 'node:crypto'
+import { digestOf } from './approval-command.ts'
 import type { ApprovedRows } from './deletion-policy.ts'
-import type { Known, Pass } from './pass.ts'
-
-/** How an approval names a list: the first 32 bits, in hex, of a SHA-256 over the sorted ids. */
-function digestOf(ids: readonly string[]): string {
-  return createHash('sha256')
-    .update([...ids].sort().join('\n'))
-    .digest('hex')
-    .slice(0, 8)
-}
-
-/** The command that approves so many deletions, and, where a list is given, none outside of it. */
-export function approvalCommand(count: number, list: readonly string[] | undefined): string {
-  return `npm run sync -- --approve-deletes ${count}${list === undefined ? '' : `:${digestOf(list)}`}`
-}
+import type { Findings } from './findings.ts'
+import type { Known, PassContext } from './pass.ts'
 
 /** Returns the rows that the operator has looked at, as far as the last full pass has kept their names. */
-export function readApprovedRows(pass: Pass): ApprovedRows {
+export function readApprovedRows(pass: PassContext): ApprovedRows {
   const { approvedList } = pass.options
   if (approvedList === undefined) return 'all'
   const kept = pass.known?.withheld ?? []
@@ -26,27 +14,28 @@ export function readApprovedRows(pass: Pass): ApprovedRows {
 }
 
 /** The same once Clerk has been asked for all: a dry run shows a list and keeps none, so that it is held against this one. */
-export function settleApprovedRows(pass: Pass, approved: ApprovedRows, ids: readonly string[]): ApprovedRows {
+export function settleApprovedRows(
+  pass: PassContext,
+  approved: ApprovedRows,
+  ids: readonly string[],
+): ApprovedRows {
   return approved === 'unknown' && digestOf(ids) === pass.options.approvedList ? new Set(ids) : approved
 }
 
-/** Notes how many of the approved rows were deleted, and what became of the others, if the numbers differ. */
-export function noteApproval(pass: Pass): void {
-  const { tally } = pass
-  const { approveDeletes: approved } = pass.options
-  const { deleted, withheld } = tally.counts
-  if (approved === undefined || approved === deleted) return
+/** The note about how many of the approved rows were deleted, and what became of the others, if the numbers differ. */
+export function approvalNotes(approved: number | undefined, findings: Findings): string[] {
+  const { deleted, withheld } = findings.counts()
+  if (approved === undefined || approved === deleted) return []
+  const { pendingRows, undeletable } = findings.openItems()
   const others = [
-    [tally.kept.pending.size, 'pending'],
-    [tally.kept.refused.size, 'refused by the database'],
+    [pendingRows.length, 'pending'],
+    [undeletable.length, 'refused by the database'],
     [withheld, 'withheld'],
   ] as const
   const named = others.filter(([count]) => count > 0).map(([count, what]) => `, ${number(count)} ${what}`)
   const rest = approved - deleted - others.reduce((sum, [count]) => sum + count, 0)
   const absent = rest > 0 ? `; of ${number(rest)} fewer than approved Clerk says that they are gone` : ''
-  tally.notes.add(
-    `${number(approved)} deletions approved: ${number(deleted)} deleted${named.join('')}${absent}`,
-  )
+  return [`${number(approved)} deletions approved: ${number(deleted)} deleted${named.join('')}${absent}`]
 }
 
 /** Since when each withheld row has been missed, ms on Postgres's clock. */

@@ -15,7 +15,7 @@ import pLimit from 'p-limit'
 import type { ReadableUser } from '../clerk/user.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import { readRows } from '../db/users.ts'
-import type { Pass } from './pass.ts'
+import type { PassContext } from './pass.ts'
 import { isSettled } from './plan.ts'
 
 /** Clerk takes up to 100 ids in one request; one of them is the canary. */
@@ -39,7 +39,7 @@ export interface Confirmation {
 
 /** Asks Clerk by id for the users of up to `candidatesPerRequest` rows, without a canary only if `mayAskAnyway`. */
 export async function confirmCandidates(
-  pass: Pass,
+  pass: PassContext,
   ids: readonly string[],
   canaries: readonly string[],
   mayAskAnyway: boolean,
@@ -60,7 +60,7 @@ export async function confirmCandidates(
 
 /** Those of the rows' users that Clerk returns; undefined if no answer proves itself. */
 export async function askByIds(
-  pass: Pass,
+  pass: PassContext,
   rows: readonly CurrentRow[],
   canaries: readonly string[],
 ): Promise<ReadableUser[] | undefined> {
@@ -97,7 +97,7 @@ export interface LoneConfirmation {
  * has one of the users after all, none of the rows goes.
  */
 export async function confirmAlone(
-  pass: Pass,
+  pass: PassContext,
   rows: readonly CurrentRow[],
   shortfall: number,
 ): Promise<LoneConfirmation> {

@@ -5,12 +5,13 @@ import { statementMsFor } from '../db/patience.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import { deleteUsers } from '../db/tombstones.ts'
 import { readRows } from '../db/users.ts'
-import { isStillAllowed, readAllowance } from './allowance.ts'
+import { type Allowance, isStillAllowed, readAllowance } from './allowance.ts'
 import { becauseOf } from './deletion-policy.ts'
 import { writeFenced } from './fenced.ts'
-import type { Pass } from './pass.ts'
-import { leaveForGrace } from './pending.ts'
-import { rejectDeletion, rejectUntried } from './refusals.ts'
+import type { Finding } from './finding.ts'
+import type { PassContext } from './pass.ts'
+import { leftForGrace } from './pending.ts'
+import { rejectDeletion } from './refusals.ts'
 import { showLost, withhold } from './withheld.ts'
 import { lockTries } from './writer.ts'
 
@@ -19,15 +20,16 @@ const deletionsPerTransaction = 20
 /** After so many deletions in a row that each took as long as one may, the others are left for the next run. */
 const slowInARowMax = 5
 
-/** Deletes rows whose users Clerk denies, and leaves tombstones; a dry run shows them. */
-export async function deleteRows(pass: Pass, rows: readonly CurrentRow[]): Promise<void> {
+/** Deletes rows whose users Clerk denies, and leaves tombstones; a dry run shows them. Throws `SyncError`. */
+export async function* deleteRows(
+  pass: PassContext,
+  rows: readonly CurrentRow[],
+  { hourlyMax }: Allowance,
+): AsyncGenerator<Finding, void> {
   if (pass.dryRun) {
-    pass.tally.counts.deleted += rows.length
-    await showLost(
-      pass,
-      'delete',
-      rows.map((row) => row.clerkId),
-    )
+    const deleted = rows.map((row) => row.clerkId)
+    yield { deleted }
+    yield await showLost(pass, 'delete', deleted)
     return
   }
   const ordered = startingAt(rows, pass.runId ?? 0)
@@ -35,7 +37,8 @@ export async function deleteRows(pass: Pass, rows: readonly CurrentRow[]): Promi
   for (let start = 0; start < rows.length; start += deletionsPerTransaction) {
     pass.signal.throwIfAborted()
     pass.onPhase('deleting', rows.length - start)
-    slow = await deleteBatch(pass, ordered.slice(start, start + deletionsPerTransaction), slow)
+    const batch = ordered.slice(start, start + deletionsPerTransaction)
+    slow = yield* deleteBatch(pass, batch, hourlyMax, slow)
   }
 }
 
@@ -49,75 +52,101 @@ function startingAt<T>(rows: readonly T[], place: number): T[] {
  * Deletes rows whose users Clerk denies, unless they have changed since. What Postgres refuses is rejected by name.
  * `slow` is how many deletions in a row took too long before, and the result how many have by now.
  */
-async function deleteBatch(pass: Pass, rows: readonly CurrentRow[], slow: number): Promise<number> {
+async function* deleteBatch(
+  pass: PassContext,
+  rows: readonly CurrentRow[],
+  hourlyMax: number,
+  slow: number,
+): AsyncGenerator<Finding, number> {
   if (rows.length > 1 && slow < slowInARowMax) {
-    try {
-      await deleteTogether(pass, rows)
+    const deleted = await tryToDelete(pass, rows, hourlyMax)
+    if (!(deleted instanceof PostgresRefusal)) {
+      yield* explainDeleted(pass, rows, deleted)
       return 0
-    } catch (error) {
-      if (!(error instanceof PostgresRefusal)) throw error
     }
   }
   // What the app's schema refuses for one row holds up no other.
   let slowNow = slow
   for (const row of rows) {
     if (slowNow >= slowInARowMax) {
-      rejectUntried(pass, row.clerkId)
+      yield { undeletable: [{ clerkId: row.clerkId, reason: untriedText }] }
       continue
     }
-    const refusal = await deleteAlone(pass, row)
-    slowNow = refusal?.kind === 'timeout' ? slowNow + 1 : 0
+    pass.signal.throwIfAborted()
+    const deleted = await tryToDelete(pass, [row], hourlyMax)
+    if (!(deleted instanceof PostgresRefusal)) {
+      yield* explainDeleted(pass, [row], deleted)
+      slowNow = 0
+      continue
+    }
+    const { finding, error } = rejectDeletion(pass, row.clerkId, deleted)
+    yield finding
+    if (error !== undefined) throw error
+    slowNow = deleted.kind === 'timeout' ? slowNow + 1 : 0
   }
   return slowNow
 }
 
-/** Returns what Postgres refused it by, undefined where it did not. */
-async function deleteAlone(pass: Pass, row: CurrentRow): Promise<PostgresRefusal | undefined> {
-  pass.signal.throwIfAborted()
+const untriedText = 'deletion left for the next run: those before it took too long'
+
+/**
+ * Deletes the rows in one transaction. Returns the ids deleted, undefined where that is no longer allowed, or what
+ * Postgres refuses it by; a single deletion behind a lock is tried again.
+ */
+async function tryToDelete(
+  pass: PassContext,
+  rows: readonly CurrentRow[],
+  hourlyMax: number,
+): Promise<string[] | undefined | PostgresRefusal> {
+  const milliseconds = statementMsFor(pass.database.deleteMsMax)
   for (let tryNumber = 1; ; tryNumber++) {
     try {
-      await deleteTogether(pass, [row])
-      return undefined
+      return await writeFenced(pass, 'exclusive', async (tx) =>
+        (await isStillAllowed(tx, pass, rows.length, hourlyMax))
+          ? deleteUsers(tx, rows, pass.runId, milliseconds)
+          : undefined,
+      )
     } catch (error) {
       if (!(error instanceof PostgresRefusal)) throw error
-      if (error.kind === 'lock' && tryNumber < lockTries) continue
-      rejectDeletion(pass, row.clerkId, error)
-      return error
+      if (rows.length > 1 || error.kind !== 'lock' || tryNumber >= lockTries) return error
     }
   }
 }
 
-/** Deletes the rows in one transaction, if they may still be deleted then. Throws what Postgres refuses it by. */
-async function deleteTogether(pass: Pass, rows: readonly CurrentRow[]): Promise<void> {
-  const milliseconds = statementMsFor(pass.database.deleteMsMax)
-  const deleted = await writeFenced(pass, 'exclusive', async (tx) =>
-    (await isStillAllowed(tx, pass, rows.length))
-      ? deleteUsers(tx, rows, pass.runId, milliseconds)
-      : undefined,
-  )
+/** What became of rows whose deletion Postgres took. */
+async function* explainDeleted(
+  pass: PassContext,
+  rows: readonly CurrentRow[],
+  deleted: readonly string[] | undefined,
+): AsyncGenerator<Finding, void> {
   if (deleted === undefined) {
     // Since Clerk was asked, another run has deleted, or a user has come back.
     const ids = rows.map((row) => row.clerkId)
-    return withhold(pass, ids, becauseOf({ ...(await readAllowance(pass)), allowed: 0 }))
+    const allowance = await readAllowance(pass, undefined)
+    yield* withhold(pass, ids, becauseOf({ ...allowance, allowed: 0 }), true)
+    return
   }
-  pass.tally.counts.deleted += deleted.length
-  await noteKept(pass, rows, new Set(deleted))
+  yield { deleted }
+  const ids = new Set(deleted)
+  yield* explainUndeleted(
+    pass,
+    rows.filter((row) => !ids.has(row.clerkId)),
+  )
 }
 
 /** A row that is still there, with the same version, was kept by the app (a trigger, a rule): that must not be silent. */
-async function noteKept(
-  pass: Pass,
+async function* explainUndeleted(
+  pass: PassContext,
   rows: readonly CurrentRow[],
-  deleted: ReadonlySet<string>,
-): Promise<void> {
-  const left = rows.filter((row) => !deleted.has(row.clerkId))
-  if (left.length === 0) return
-  const versions = new Map(left.map((row) => [row.clerkId, row.clerkUpdatedAt]))
+): AsyncGenerator<Finding, void> {
+  if (rows.length === 0) return
+  const versions = new Map(rows.map((row) => [row.clerkId, row.clerkUpdatedAt]))
   const found = await readRows(pass.database.db, [...versions.keys()], pass.shape)
-  for (const row of found) {
-    if (row.clerkUpdatedAt === versions.get(row.clerkId)) {
-      pass.tally.kept.refused.add(row.clerkId)
-      pass.tally.rejected.set(row.clerkId, 'the database keeps the row')
-    } else leaveForGrace(pass, row)
-  }
+  const isUnchanged = (row: CurrentRow) => row.clerkUpdatedAt === versions.get(row.clerkId)
+  const reason = 'the database keeps the row'
+  yield { undeletable: found.filter(isUnchanged).map(({ clerkId }) => ({ clerkId, reason })) }
+  yield leftForGrace(
+    pass,
+    found.filter((row) => !isUnchanged(row)),
+  )
 }

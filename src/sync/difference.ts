@@ -1,6 +1,8 @@
 // The difference between Clerk's count of users and the table's count of rows, as far as a full pass can name it. With
 // it an incremental pass can tell from two counts that nothing was missed. Pure.
-import type { Known, Rejection, Tally } from './pass.ts'
+import type { Rejection } from './finding.ts'
+import type { Findings } from './findings.ts'
+import type { Known } from './pass.ts'
 
 /** What the last full pass left open, by name, so that it adjusts itself when a row goes or comes. */
 export interface Difference extends Known {
@@ -30,15 +32,16 @@ export type NamedDifference = Omit<Difference, 'unexplained' | 'newest'>
 /** More names than this are not kept: then the counts disagree, and a full pass looks again. */
 const namesMax = 20_000
 
-/** What the tally leaves open, without what it cannot explain. */
-export function differenceOf(tally: Tally): NamedDifference {
+/** What the findings leave open, without what they cannot explain. */
+export function differenceOf(findings: Findings): NamedDifference {
+  const { rejected, pendingUsers, withheld, undeletable, pendingRows, altered } = findings.openItems()
   return {
-    rejected: tally.rejections().slice(0, namesMax),
-    pending: [...tally.pendingUsers].slice(0, namesMax),
-    withheld: [...tally.kept.withheld].slice(0, namesMax),
-    kept: [...tally.kept.refused].slice(0, namesMax),
-    doubtful: [...tally.kept.pending].slice(0, namesMax),
-    altered: [...tally.altered].slice(0, namesMax),
+    rejected: rejected.slice(0, namesMax),
+    pending: pendingUsers.slice(0, namesMax),
+    withheld: withheld.slice(0, namesMax),
+    kept: undeletable.slice(0, namesMax),
+    doubtful: pendingRows.slice(0, namesMax),
+    altered: altered.slice(0, namesMax),
   }
 }
 

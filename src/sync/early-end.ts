@@ -4,15 +4,16 @@ import type { Database } from '../db/database.ts'
 import { noteEndedRun, type RunRecord } from '../db/ledger.ts'
 import type { Log } from '../log.ts'
 import { missedSince } from './approval.ts'
+import type { Findings } from './findings.ts'
 import { thisProcess } from './lease.ts'
-import type { Known, Tally } from './pass.ts'
+import type { Known } from './pass.ts'
 import type { Report } from './report.ts'
 
 /** How long it may take: the run has failed, and its caller waits. */
 const noteMsMax = 3000
 
 /** What the ledger keeps of a report. */
-export function recordOf(report: Report, tally: Tally, known?: Known): RunRecord {
+export function recordOf(report: Report, findings: Findings, known?: Known): RunRecord {
   const { pass, status, counts, requests, notes, error } = report
   return {
     pass,
@@ -21,18 +22,21 @@ export function recordOf(report: Report, tally: Tally, known?: Known): RunRecord
     requests,
     notes,
     error,
-    rejected: tally.rejections(),
-    withheld: withheldOf(tally, known),
+    rejected: findings.rejections(),
+    withheld: withheldOf(findings, known),
   }
 }
 
 /** The rows whose deletion was withheld, by name, with the moment since which passes have missed their users. */
-function withheldOf(tally: Tally, known: Known | undefined): RunRecord['withheld'] {
+function withheldOf(findings: Findings, known: Known | undefined): RunRecord['withheld'] {
   const since = missedSince(known)
-  return [...tally.kept.withheld].sort().map((clerkId) => {
-    const at = since.get(clerkId)
-    return { clerkId, missedSince: at === undefined ? null : new Date(at).toISOString() }
-  })
+  return findings
+    .openItems()
+    .withheld.sort()
+    .map((clerkId) => {
+      const at = since.get(clerkId)
+      return { clerkId, missedSince: at === undefined ? null : new Date(at).toISOString() }
+    })
 }
 
 /**
@@ -41,7 +45,7 @@ function withheldOf(tally: Tally, known: Known | undefined): RunRecord['withheld
  */
 export async function noteEarlyEnd(
   report: Report,
-  tally: Tally,
+  findings: Findings,
   { database, log }: { database: Database; log: Log },
   options: { approveDeletes: number | undefined },
 ): Promise<number | null> {
@@ -49,7 +53,7 @@ export async function noteEarlyEnd(
   const approveDeletes = options.approveDeletes ?? null
   const line = { pass, trigger, instanceId, approveDeletes, host: thisProcess }
   try {
-    return (await noteEndedRun(database, line, recordOf(report, tally), durationMs, noteMsMax)) ?? null
+    return (await noteEndedRun(database, line, recordOf(report, findings), durationMs, noteMsMax)) ?? null
   } catch (error) {
     log.debug({ err: error }, 'the end of the run could not be noted in the ledger')
     return null

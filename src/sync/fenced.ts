@@ -4,7 +4,7 @@
 import { type Executor, PostgresRefusal } from '../db/database.ts'
 import { writeTransaction } from '../db/ledger.ts'
 import { SyncError } from '../errors.ts'
-import type { Pass } from './pass.ts'
+import type { PassContext } from './pass.ts'
 
 /** How often the fence is tried; each try waits 2 s. */
 const fenceTries = 5
@@ -14,7 +14,7 @@ const fenceTries = 5
  * be had, the signal's reason between two tries, and whatever `writeTransaction` throws.
  */
 export async function writeFenced<T>(
-  pass: Pass,
+  pass: PassContext,
   fence: 'shared' | 'exclusive' | 'none',
   write: (tx: Executor) => Promise<T>,
 ): Promise<T> {

@@ -9,30 +9,32 @@ import { type PendingWork, readPendingWork } from '../db/pending.ts'
 import { users } from '../db/schema.ts'
 import type { Shape } from '../db/shape.ts'
 import { SyncError } from '../errors.ts'
+import type { Finding, Rejection } from './finding.ts'
+import { type Findings, refusalsPerConstraint } from './findings.ts'
 import type { InstanceCheck } from './instance.ts'
-import type { Pass, Tally } from './pass.ts'
 import { type Change, changedKeys } from './plan.ts'
 import { writeRefusalText } from './refusal-text.ts'
-import { refusalsPerConstraint } from './refusals.ts'
 
 /**
- * Notes what the run would do besides the changes that the tally has. Throws the error with which it would end, after all
- * notes are there.
+ * Finds what the run would do besides the changes that are found already. Throws the error with which it would end, after
+ * all notes are there.
  */
-export async function noteForecast(
+export async function* forecast(
   database: Database,
-  { instance, shape, tally }: { instance: InstanceCheck; shape: Shape; tally: Tally },
-): Promise<void> {
+  { instance, shape, findings }: { instance: InstanceCheck; shape: Shape; findings: Findings },
+): AsyncGenerator<Finding, void> {
   const work = await readPendingWork(database.db)
-  for (const line of workLines(work, shape)) tally.notes.add(line)
-  for (const line of bindingLines(instance)) tally.notes.add(line)
-  const { created, updated } = tally.counts
+  yield { notes: [...workLines(work, shape), ...bindingLines(instance)] }
+  const { created, updated } = findings.counts()
   const checks = created + updated === 0 ? [] : await readChecks(database.db)
-  if (checks.length > 0) tally.notes.add(`a dry run cannot foresee what ${checks.join(', ')} will say`)
-  for (const line of dependentLines(await readDependents(database, tally.lostRows))) tally.notes.add(line)
-  for (const [reason, count] of tally.foreseen)
-    tally.notes.add(`${number(count)} ${count === 1 ? 'user' : 'users'} would be rejected: ${reason}`)
-  const error = endOfRun(work, tally)
+  if (checks.length > 0) yield { notes: [`a dry run cannot foresee what ${checks.join(', ')} will say`] }
+  yield { notes: dependentLines(await readDependents(database, findings.lostRows())) }
+  yield {
+    notes: [...findings.foreseen()].map(
+      ([reason, count]) => `${number(count)} ${count === 1 ? 'user' : 'users'} would be rejected: ${reason}`,
+    ),
+  }
+  const error = endOfRun(work, findings.foreseen())
   if (error !== undefined) throw error
 }
 
@@ -76,31 +78,36 @@ export function dependentLines(dependents: readonly Dependents[]): string[] {
   })
 }
 
-function endOfRun(work: PendingWork | undefined, tally: Tally): SyncError | undefined {
+function endOfRun(
+  work: PendingWork | undefined,
+  foreseen: ReadonlyMap<string, number>,
+): SyncError | undefined {
   if (work?.isAllowed === false) return mayNotMigrate()
   if (work?.duplicates !== undefined) {
     return new SyncError('contract', 'a run would end at the migration; nothing of it would be kept', {
       hint: work.duplicates,
     })
   }
-  const [reason, count = 0] = [...tally.foreseen].find(([, each]) => each > refusalsPerConstraint) ?? []
+  const [reason, count = 0] = [...foreseen].find(([, each]) => each > refusalsPerConstraint) ?? []
   if (reason === undefined) return undefined
   return new SyncError('constraint', `a run would end, since Postgres would refuse ${number(count)} users`, {
     hint: `${reason}. More than ${refusalsPerConstraint} are about the column and not about a user: relax it, or give it a default.`,
   })
 }
 
-/** Rejects the changes that a column of the table would refuse, and returns the others. */
-export function withoutRefused(pass: Pass, changes: readonly Change[]): Change[] {
-  return changes.filter((change) => {
-    const reason = refusalOf(change, pass.shape)
-    if (reason === undefined) return true
-    const count = (pass.tally.foreseen.get(reason) ?? 0) + 1
-    pass.tally.foreseen.set(reason, count)
-    // Of very many the names are not kept.
-    if (count <= refusalsPerConstraint) pass.tally.rejected.set(change.write.clerkId, reason)
-    return false
-  })
+/** The changes that a column of the table would refuse, with the reason, and the others. */
+export function withoutRefused(
+  shape: Shape,
+  changes: readonly Change[],
+): { taken: Change[]; refused: Rejection[] } {
+  const taken: Change[] = []
+  const refused: Rejection[] = []
+  for (const change of changes) {
+    const reason = refusalOf(change, shape)
+    if (reason === undefined) taken.push(change)
+    else refused.push({ clerkId: change.write.clerkId, reason })
+  }
+  return { taken, refused }
 }
 
 /** Why a column does not take its value, as Postgres would say it. */

@@ -4,15 +4,17 @@ import { isStorableTime, type ReadUser } from '../clerk/user.ts'
 import type { Progress } from '../db/state.ts'
 import { countRows, countRowsOf, readUndatedIds } from '../db/users.ts'
 import { confirmAbsences, deleteAbsent } from './absences.ts'
-import { groupBySince, noteApproval } from './approval.ts'
+import { approvalNotes, groupBySince } from './approval.ts'
 import type { ClerkClock } from './clock.ts'
 import { countAgain, countUsers } from './count.ts'
 import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
+import type { Findings } from './findings.ts'
 import { shortfallOf } from './guard.ts'
 import { newestKept, readNewest } from './newest.ts'
-import { type Pass, settlesIn } from './pass.ts'
+import { syncPage } from './page.ts'
+import type { PassContext } from './pass.ts'
 import { settleRefused } from './settle.ts'
-import { type Sightings, takePage } from './sightings.ts'
+import { Sightings } from './sightings.ts'
 import { type WalkPage, walkUsers } from './walk.ts'
 
 /** A listing may lag so long behind the writes: the watermark stays as far behind. */
@@ -25,41 +27,37 @@ const newcomerPagesMax = 3
  * One full pass. Gives where the next incremental pass may begin, undefined if this one was incomplete. Throws
  * `SyncError`; what was written by then stays.
  */
-export async function runFullPass(pass: Pass): Promise<Progress | undefined> {
+export async function runFullPass(pass: PassContext, findings: Findings): Promise<Progress | undefined> {
   pass.onPhase('reading')
   const newest = await pass.clerk.listUsers({ limit: newestKept, orderBy: '-updated_at' })
   const before = await countUsers(pass)
 
-  const sightings: Sightings = {
-    candidates: new Set(await readUndatedIds(pass.database.db, pass.shape)),
-    moved: new Set(),
-    canaries: [],
-    seenOld: 0,
-    countedAt: (before.date ?? Number.POSITIVE_INFINITY) + 999,
-  }
+  const undated = await readUndatedIds(pass.database.db, pass.shape)
+  const sightings = new Sightings(undated, (before.date ?? Number.POSITIVE_INFINITY) + 999)
   const walk = walkUsers(pass.clerk, {
     pageSize: pass.options.pageSize,
-    note: (text) => pass.tally.notes.add(text),
+    note: (text) => findings.add({ notes: [text] }),
   })
   // Users with dates to come are not newcomers: until as many as Clerk counted have been seen, they may be some of those.
-  const isEveryoneSeen = () => pass.tally.counts.seen >= before.count
+  const isEveryoneSeen = () => findings.counts().seen >= before.count
   for (let newcomers = 0; newcomers < newcomerPagesMax; ) {
     pass.signal.throwIfAborted()
     const next = await walk.next()
     if (next.done === true) {
-      if (!next.value.complete) pass.tally.complete = false
+      if (!next.value.complete) findings.add({ isIncomplete: true })
       break
     }
     const page = next.value
     newcomers = isEveryoneSeen() && isOfNewcomers(page, sightings.countedAt) ? newcomers + 1 : 0
     // Sign-ups can go on for ever. Who was there when the pass began has been seen; the span stays open for their rows.
     const isLast = newcomers === newcomerPagesMax
-    await takePage(
+    await syncPage(
       pass,
+      findings,
       sightings,
       isLast ? { ...page, span: { ...page.span, upTo: undefined }, closesSpan: true } : page,
     )
-    pass.onProgress(pass.tally.counts.seen, before.count)
+    pass.onProgress(findings.counts().seen, before.count)
   }
 
   pass.onPhase('counting')
@@ -69,17 +67,17 @@ export async function runFullPass(pass: Pass): Promise<Progress | undefined> {
       countBefore: before.count,
       countAfter,
       seenOld: sightings.seenOld,
-      seen: pass.tally.counts.seen,
+      seen: findings.counts().seen,
     })
-  const candidates = await confirmAbsences(pass, sightings)
+  const absences = await confirmAbsences(pass, findings, sightings)
   if (shortfall() > 0) countAfter = await countAgain(pass)
-  pass.tally.shortfall = shortfall()
-  await deleteAbsent(pass, sightings, candidates, Math.max(before.count, countAfter))
+  findings.add({ shortfall: shortfall() })
+  await deleteAbsent(pass, findings, sightings, absences, Math.max(before.count, countAfter))
   pass.onPhase('settling')
-  await settleRefused(pass)
-  noteApproval(pass)
-  if (!pass.tally.complete) return undefined
-  return closeFullPass(pass, newest.users, before.count, countAfter)
+  await findings.collect(settleRefused(pass, findings.retries(), findings.withheld()))
+  findings.add({ notes: approvalNotes(pass.options.approveDeletes, findings) })
+  if (!findings.isComplete()) return undefined
+  return closeFullPass(pass, findings, newest.users, before.count, countAfter)
 }
 
 /** True for a page whose users have all come since the pass counted. */
@@ -89,14 +87,15 @@ function isOfNewcomers(page: WalkPage, countedAt: number): boolean {
 
 /** Holds the table against Clerk's counts, and names what stands between them. */
 async function closeFullPass(
-  pass: Pass,
+  pass: PassContext,
+  findings: Findings,
   newest: readonly ReadUser[],
   countBefore: number,
   countAfter: number,
 ): Promise<Progress> {
-  const { tally, shape } = pass
+  const { shape } = pass
   const { db } = pass.database
-  const named = differenceOf(tally)
+  const named = differenceOf(findings)
   const rowless = mayLackRow(named)
   const unexplained = beyond({
     rows: await countRows(db, shape),
@@ -106,9 +105,11 @@ async function closeFullPass(
     countBefore,
     countAfter,
   })
-  if (!pass.dryRun) tally.unexplained = Math.max(0, unexplained - tally.missing())
+  if (!pass.dryRun) findings.add({ unexplained: Math.max(0, unexplained - findings.missing()) })
   // Fewer users than rows: the listing may lag behind deletions. After the grace it cannot; then the count is wrong.
-  if (unexplained < 0 && unexplained !== pass.known?.unexplained) settlesIn(pass, pass.options.graceMs)
+  if (unexplained < 0 && unexplained !== pass.known?.unexplained) {
+    findings.add({ settlesInMs: pass.options.graceMs })
+  }
   const newestIds = newest.flatMap((user) => (user.kind === 'unreadable' ? [] : [user.clerkId]))
   return {
     watermark: watermarkOf(versionOf(newest), pass.clock),
@@ -118,7 +119,7 @@ async function closeFullPass(
       unexplained,
       newest: await readNewest(pass, newestIds),
     } satisfies Difference,
-    fullPassDueInMs: tally.settlesInMs > 0 ? tally.settlesInMs : null,
+    fullPassDueInMs: findings.settlesInMs() > 0 ? findings.settlesInMs() : null,
   }
 }
 

@@ -5,13 +5,16 @@ import { countRows, countRowsOf } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
 import { holdOf } from './allowance.ts'
 import { applyUsers } from './apply.ts'
-import { approvalCommand } from './approval.ts'
+import { approvalCommand } from './approval-command.ts'
 import { countAgain, countUsers } from './count.ts'
 import { deletesRows, keptText, stillWithheldText } from './deletion-policy.ts'
 import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
+import type { Finding } from './finding.ts'
+import type { Findings } from './findings.ts'
 import { watermarkOf } from './full-pass.ts'
 import { isTableOlder, newestKept, readNewest } from './newest.ts'
-import { noteClockMissing, type Pass } from './pass.ts'
+import { desiredOf, seenUsers } from './page.ts'
+import type { PassContext } from './pass.ts'
 import { settleRefused } from './settle.ts'
 
 /** The first page is small: in five minutes few users change. The others are as large as Clerk gives them. */
@@ -28,25 +31,27 @@ export type IncrementalResult =
 
 /** One incremental pass from the watermark (ms, Clerk's clock) on. Throws `SyncError`. */
 export async function runIncrementalPass(
-  pass: Pass,
+  pass: PassContext,
+  findings: Findings,
   since: { watermark: number; difference: Difference },
 ): Promise<IncrementalResult> {
   if (await isTableOlder(pass, since.difference.newest ?? [])) {
     return { stepUp: 'rows of the users table are older than the last pass left them' }
   }
-  await recallOpen(pass, since.difference)
+  findings.add(await recallOpen(pass, findings, since.difference))
   pass.onPhase('reading')
   const { count: countBefore } = await countUsers(pass)
-  const read = await readRecent(pass, since.watermark, countBefore)
+  const read = await readRecent(pass, findings, since.watermark, countBefore)
   if ('stepUp' in read) return read
-  if (!pass.tally.complete) return { stepUp: 'a user without a readable id was met' }
+  if (!findings.isComplete()) return { stepUp: 'a user without a readable id was met' }
   // What one user gave up may have been another's a moment too early.
-  await settleRefused(pass)
+  await findings.collect(settleRefused(pass, findings.retries(), findings.withheld()))
 
   pass.onPhase('counting')
   let { count: countAfter } = await countUsers(pass)
+  const named = differenceOf(findings)
   const difference: Difference = {
-    ...differenceOf(pass.tally),
+    ...named,
     withheld: since.difference.withheld,
     ...(since.difference.withheldSince === undefined
       ? {}
@@ -57,65 +62,68 @@ export async function runIncrementalPass(
     pending: [
       ...new Set([
         ...since.difference.pending.filter((id) => !read.seen.has(id)),
-        ...pass.tally.pendingUsers,
+        ...findings.openItems().pendingUsers,
       ]),
     ],
     altered: [
       ...(since.difference.altered ?? []).filter(([id]) => !read.seen.has(id)),
-      ...pass.tally.altered,
+      ...findings.openItems().altered,
     ],
     unexplained: since.difference.unexplained,
     newest: await readNewest(pass, [...read.seen].slice(0, newestKept)),
   }
   // Rows without a user are what `upsert-only` is for.
   const isChased = (gap: number) => (deletesRows(pass.options.policy) ? gap !== 0 : gap > 0)
-  let gap = await gapOf(pass, difference, countBefore, countAfter)
+  let gap = await gapOf(pass, findings, difference, countBefore, countAfter)
   if (isChased(gap)) {
     const again = await countAgain(pass)
-    gap = await gapOf(pass, difference, countAfter, again)
+    gap = await gapOf(pass, findings, difference, countAfter, again)
     countAfter = again
   }
   if (isChased(gap)) return { stepUp: `Clerk counts ${countAfter} users, which the table does not explain` }
-  await recallPending(pass, difference)
+  findings.add(await recallPending(pass, difference))
   const watermark = read.newest === null ? null : watermarkOf(read.newest, pass.clock)
   return { watermark: watermark ?? since.watermark, difference }
 }
 
 /** What stood open keeps standing open until a pass has written it: the exit code must go on saying so. */
-async function recallOpen(pass: Pass, difference: Difference): Promise<void> {
-  const { tally } = pass
-  for (const { clerkId, reason } of difference.rejected) tally.rejected.set(clerkId, reason)
-  tally.unexplained = Math.max(0, difference.unexplained)
-  for (const id of difference.withheld) tally.kept.withheld.add(id)
-  tally.counts.withheld = await countRowsOf(pass.database.db, difference.withheld, pass.shape)
-  const { withheld } = tally.counts
-  if (withheld === 0) return
-  if (!deletesRows(pass.options.policy)) {
-    tally.notes.add(keptText(withheld))
-    return
+async function recallOpen(pass: PassContext, findings: Findings, difference: Difference): Promise<Finding> {
+  const { rejected, withheld: ids } = difference
+  const withheldRows = await countRowsOf(pass.database.db, ids, pass.shape)
+  const note = async () => {
+    if (!deletesRows(pass.options.policy)) return keptText(withheldRows)
+    const hold = await holdOf(pass, pass.database.db, findings.holdToCome())
+    return stillWithheldText(withheldRows, hold, approvalCommand(withheldRows, ids))
   }
-  const hold = await holdOf(pass, pass.database.db)
-  tally.notes.add(stillWithheldText(withheld, hold, approvalCommand(withheld, difference.withheld)))
+  return {
+    rejected,
+    unexplained: Math.max(0, difference.unexplained),
+    before: { withheld: ids, withheldRows },
+    notes: withheldRows === 0 ? [] : [await note()],
+  }
 }
 
 /** What a full pass left for the grace, and what this pass has added, is pending as long as nobody has settled it. */
-async function recallPending(pass: Pass, difference: Difference): Promise<void> {
-  const { tally } = pass
+async function recallPending(pass: PassContext, difference: Difference): Promise<Finding> {
   const rows = await countRowsOf(pass.database.db, difference.doubtful, pass.shape)
-  tally.counts.pending = difference.pending.length + rows
-  if (rows > 0 && deletesRows(pass.options.policy)) noteClockMissing(pass)
+  return {
+    pendingUsers: difference.pending.map((clerkId) => ({ clerkId, settlesInMs: 0 })),
+    before: { pendingRows: rows },
+    clockDoubt: rows > 0 && deletesRows(pass.options.policy) ? pass.clock.doubt : undefined,
+  }
 }
 
 /** How far Clerk's counts lie beyond the table and the known difference. */
 async function gapOf(
-  pass: Pass,
+  pass: PassContext,
+  findings: Findings,
   difference: Difference,
   countBefore: number,
   countAfter: number,
 ): Promise<number> {
   const { db } = pass.database
   const rowless = mayLackRow(difference)
-  const created = pass.dryRun ? pass.tally.counts.created : 0
+  const created = pass.dryRun ? findings.counts().created : 0
   const gap = beyond({
     rows: (await countRows(db, pass.shape)) + created,
     usersWithoutRow: rowless.length - (await countRowsOf(db, rowless, pass.shape)),
@@ -129,7 +137,8 @@ async function gapOf(
 
 /** Reads and applies pages until users older than the watermark. Gives Clerk's newest change, ms. */
 async function readRecent(
-  pass: Pass,
+  pass: PassContext,
+  findings: Findings,
   watermark: number,
   total: number,
 ): Promise<{ newest: number | null; seen: ReadonlySet<string> } | { stepUp: string }> {
@@ -145,21 +154,23 @@ async function readRecent(
     const { limit } = answer
     pages += limit / wanted
     const users = answer.users.filter((user): user is ReadableUser => user.kind !== 'unreadable')
-    if (users.length < answer.users.length) pass.tally.complete = false
+    if (users.length < answer.users.length) findings.add({ isIncomplete: true })
     const oldest = oldestOf(users)
     newest ??= users.find((user) => user.updatedAt !== undefined)?.updatedAt ?? null
     const isThreadLost = !isFirst && !users.some((user) => seen.has(user.clerkId))
     isFirst = false
     if (isThreadLost) {
       if (offset === 0) return { stepUp: 'the listing by change lost its thread' }
-      pass.tally.notes.add('fallback: stepped back in the listing by change')
+      findings.add({ notes: ['fallback: stepped back in the listing by change'] })
       offset = Math.max(0, offset - Math.floor(limit / 2))
       continue
     }
     const fresh = users.filter((user) => !seen.has(user.clerkId))
     for (const user of fresh) seen.add(user.clerkId)
-    await takeRecent(pass, fresh)
-    pass.onProgress(pass.tally.counts.seen, total)
+    findings.add({ seen: fresh.length })
+    await findings.collect(applyUsers(pass, desiredOf(fresh)))
+    findings.add({ rejected: seenUsers(fresh).rejected })
+    pass.onProgress(findings.counts().seen, total)
     // Nobody new on a page that is not full: these are all the users there are. A full one may hold only users who were
     // read before and pushed back by others' changes.
     const isEnd = fresh.length === 0 && answer.users.length < limit
@@ -167,15 +178,6 @@ async function readRecent(
     offset = Math.max(offset + 1, offset + answer.users.length - Math.min(overlap, Math.floor(limit / 2)))
   }
   return { stepUp: `more than ${pagesMax} pages changed since the last pass` }
-}
-
-async function takeRecent(pass: Pass, users: readonly ReadableUser[]): Promise<void> {
-  pass.tally.counts.seen += users.length
-  await applyUsers(
-    pass,
-    users.flatMap((user) => (user.kind === 'user' ? [user.desired] : [])),
-  )
-  for (const user of users) if (user.kind === 'rejected') pass.tally.rejected.set(user.clerkId, user.reason)
 }
 
 /** The last version on the page. Throws `contract` where the page is not in the order that was asked for. */

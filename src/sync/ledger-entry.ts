@@ -21,8 +21,8 @@ export async function recordRun(
   report: Report,
   isStopped: boolean,
 ): Promise<unknown> {
-  const entry = recordOf(report, run.tally, run.start?.known)
-  const { progress, instanceId, endedHold } = run
+  const entry = recordOf(report, run.findings, run.start?.known)
+  const { instanceId, end: { progress, endedHold } = {} } = run
   try {
     const wasOurs = await transaction(
       database,

@@ -4,13 +4,13 @@
 import { readTombstones } from '../db/tombstones.ts'
 import { readRows } from '../db/users.ts'
 import type { NewestRow } from './difference.ts'
-import type { Pass } from './pass.ts'
+import type { PassContext } from './pass.ts'
 
 /** More than one, since the newest may be deleted or may not have been written. */
 export const newestKept = 3
 
 /** The rows that these users have now. */
-export async function readNewest(pass: Pass, clerkIds: readonly string[]): Promise<NewestRow[]> {
+export async function readNewest(pass: PassContext, clerkIds: readonly string[]): Promise<NewestRow[]> {
   const rows = await readRows(pass.database.db, clerkIds, pass.shape)
   return rows.flatMap(({ clerkId, clerkUpdatedAt }) =>
     clerkUpdatedAt !== null && Number.isFinite(clerkUpdatedAt) ? [{ clerkId, version: clerkUpdatedAt }] : [],
@@ -18,7 +18,7 @@ export async function readNewest(pass: Pass, clerkIds: readonly string[]): Promi
 }
 
 /** True if a row is older than it was left, or is gone without a deletion of ours. */
-export async function isTableOlder(pass: Pass, newest: readonly NewestRow[]): Promise<boolean> {
+export async function isTableOlder(pass: PassContext, newest: readonly NewestRow[]): Promise<boolean> {
   const { db } = pass.database
   const ids = newest.map((each) => each.clerkId)
   const versions = new Map(

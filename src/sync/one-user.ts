@@ -7,8 +7,11 @@ import { readApprovedRows } from './approval.ts'
 import { askByIds } from './candidates.ts'
 import { decideDeletions, deletesRows } from './deletion-policy.ts'
 import { deleteRows } from './deletions.ts'
-import type { Pass } from './pass.ts'
-import { leaveForGrace, noteAges } from './pending.ts'
+import type { Finding } from './finding.ts'
+import type { Findings } from './findings.ts'
+import { desiredOf, seenUsers } from './page.ts'
+import type { PassContext } from './pass.ts'
+import { leftForGrace, noteAges } from './pending.ts'
 import { isSettled } from './plan.ts'
 import { settleRefused } from './settle.ts'
 import { keepBack } from './withheld.ts'
@@ -18,51 +21,41 @@ const canariesRead = 20
 const canariesMax = 5
 
 /** Reconciles one user. Throws `SyncError`. */
-export async function reconcileUser(pass: Pass, clerkId: string): Promise<void> {
-  const { tally } = pass
+export async function reconcileUser(pass: PassContext, findings: Findings, clerkId: string): Promise<void> {
   const { user } = await pass.clerk.fetchUser(clerkId)
-  if (user === 'denied') {
-    await deleteIfGone(pass, clerkId)
-    return
+  if (user === 'denied') await findings.collect(deleteIfGone(pass, clerkId))
+  else if (user.kind === 'unreadable') findings.add({ seen: 1, unreadable: 1 })
+  else {
+    findings.add(seenUsers([user]))
+    await findings.collect(applyUsers(pass, desiredOf([user])))
+    await findings.collect(settleRefused(pass, findings.retries(), findings.withheld()))
   }
-  tally.counts.seen = 1
-  if (user.kind === 'user') {
-    await applyUsers(pass, [user.desired])
-    await settleRefused(pass)
-  } else if (user.kind === 'rejected') tally.rejected.set(clerkId, user.reason)
-  else tally.unreadable = 1
 }
 
-async function deleteIfGone(pass: Pass, clerkId: string): Promise<void> {
-  const { tally } = pass
+async function* deleteIfGone(pass: PassContext, clerkId: string): AsyncGenerator<Finding, void> {
   const [row] = await readRows(pass.database.db, [clerkId], pass.shape)
   if (row === undefined) {
-    tally.notes.add('neither Clerk nor the table has this user')
+    yield { notes: ['neither Clerk nor the table has this user'] }
     return
   }
   const canaries = await readCanaries(pass, clerkId)
   const listed = await askByIds(pass, [row], canaries)
-  if (listed === undefined) {
-    tally.unproven = true
-    tally.notes.add('Clerk was asked by id, and its answer proved nothing; the row stays')
-    return
-  }
-  if (listed.length > 0) {
-    tally.unproven = true
-    tally.notes.add('Clerk denies this user in one answer and not in another; the row stays')
+  if (listed === undefined || listed.length > 0) {
+    yield { isUnproven: true, notes: [listed === undefined ? unprovenText : contradictionText] }
     return
   }
   if (!isSettled(row, pass.clock)) {
-    leaveForGrace(pass, row)
-    await noteAges(pass, [row])
+    yield leftForGrace(pass, [row])
+    yield await noteAges(pass, [row])
     return
   }
   const { policy, approveDeletes } = pass.options
   // An answer that no other user proves counts only with an operator's word, as in a pass that saw nobody.
   const isProven = canaries.length > 0 || approveDeletes !== undefined
-  if (!isProven && deletesRows(policy))
-    tally.notes.add('no other row of the table could prove that Clerk knows its users')
-  const allowance = await readAllowance(pass)
+  if (!isProven && deletesRows(policy)) {
+    yield { notes: ['no other row of the table could prove that Clerk knows its users'] }
+  }
+  const allowance = await readAllowance(pass, undefined)
   const decision = decideDeletions({
     policy,
     absent: isProven ? [clerkId] : [],
@@ -71,12 +64,15 @@ async function deleteIfGone(pass: Pass, clerkId: string): Promise<void> {
     approved: readApprovedRows(pass),
     reading: { shortfall: 0, seen: 0, count: 0 },
   })
-  await keepBack(pass, decision, false)
-  if (decision.allowed.length > 0) await deleteRows(pass, [row])
+  yield* keepBack(pass, decision, false)
+  if (decision.allowed.length > 0) yield* deleteRows(pass, [row], allowance)
 }
 
+const unprovenText = 'Clerk was asked by id, and its answer proved nothing; the row stays'
+const contradictionText = 'Clerk denies this user in one answer and not in another; the row stays'
+
 /** The ids of other rows that have settled: Clerk has to know at least one of their users for its answer to count. */
-async function readCanaries(pass: Pass, clerkId: string): Promise<string[]> {
+async function readCanaries(pass: PassContext, clerkId: string): Promise<string[]> {
   const { db } = pass.database
   const rows = await readRows(db, await readOtherIds(db, clerkId, canariesRead, pass.shape), pass.shape)
   const settled = rows.filter((row) => isSettled(row, pass.clock))

@@ -5,7 +5,9 @@ import type { Shape } from '../db/shape.ts'
 import { readState, type State } from '../db/state.ts'
 import { clientHeardBy, openClerkClock } from './clock.ts'
 import type { Difference } from './difference.ts'
-import type { Pass, Tally } from './pass.ts'
+import type { Findings } from './findings.ts'
+import type { PassContext } from './pass.ts'
+import { RefusalCounter } from './refusal-counter.ts'
 import type { RunDeps, RunRequest } from './run-request.ts'
 
 /** The run of a pass. */
@@ -40,12 +42,12 @@ export async function openPass(
   request: RunRequest,
   deps: RunDeps,
   start: PassStart,
-  tally: Tally,
-  altered: ReadonlyMap<string, string> = new Map(),
-): Promise<Pass> {
+  findings: Findings,
+  altered: readonly (readonly [string, string])[] = [],
+): Promise<PassContext> {
   const { options, dryRun } = request
   const clocks = deps.clocks ?? { own: () => Date.now(), postgres: () => readClock(deps.database.db) }
-  const clock = await openClerkClock(clocks, options.graceMs, (text) => tally.notes.add(text))
+  const clock = await openClerkClock(clocks, options.graceMs, (text) => findings.add({ notes: [text] }))
   return {
     clerk: clientHeardBy(clock, deps.clerk),
     database: deps.database,
@@ -61,7 +63,7 @@ export async function openPass(
     altered: new Map([...(start.known?.altered ?? []), ...altered]),
     signal: deps.stop.signal,
     log: deps.log,
-    tally,
+    refusals: new RefusalCounter(),
     clock,
     onPhase: deps.onPhase ?? (() => {}),
     onProgress: deps.onProgress,

@@ -3,38 +3,43 @@ import { noteFirstSeen } from '../db/first-seen.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import { deletesRows } from './deletion-policy.ts'
 import { writeFenced } from './fenced.ts'
-import { noteClockMissing, type Pass, settlesIn } from './pass.ts'
+import type { Finding } from './finding.ts'
+import type { PassContext } from './pass.ts'
 
 const dayMs = 24 * 3600_000
 
-/** A row without a version settles within a day, any other within the grace after the version. */
-export function leaveForGrace(pass: Pass, row: CurrentRow): void {
-  pass.tally.counts.pending++
-  pass.tally.kept.pending.add(row.clerkId)
-  const { latest, graceMs } = pass.clock
-  const isOnlyClockMissing = row.clerkUpdatedAt !== null || row.isDayOld
-  // Under the other policy the row would stay with a clock, too.
-  if (isOnlyClockMissing && deletesRows(pass.options.policy)) noteClockMissing(pass)
-  if (row.clerkUpdatedAt === null) settlesIn(pass, dayMs)
-  else settlesIn(pass, latest === undefined ? graceMs : row.clerkUpdatedAt + graceMs - latest)
+/** The rows are left for the grace: without a version they settle within a day, else within the grace after the version. */
+export function leftForGrace(pass: PassContext, rows: readonly CurrentRow[]): Finding {
+  const { latest, graceMs, doubt } = pass.clock
+  const settlesInMs = ({ clerkUpdatedAt }: CurrentRow) => {
+    if (clerkUpdatedAt === null) return dayMs
+    return latest === undefined ? graceMs : clerkUpdatedAt + graceMs - latest
+  }
+  const isOnlyClockMissing = rows.some((row) => row.clerkUpdatedAt !== null || row.isDayOld)
+  return {
+    pendingRows: rows.map((row) => ({ clerkId: row.clerkId, settlesInMs: settlesInMs(row) })),
+    // Under the other policy the row would stay with a clock, too.
+    clockDoubt: isOnlyClockMissing && deletesRows(pass.options.policy) ? doubt : undefined,
+  }
+}
+
+/** The rows wait for a pass whose answers agree: whether they have a user is not known. */
+export function leftUnproven(pass: PassContext, rows: readonly CurrentRow[]): Finding {
+  const settlesInMs = pass.options.graceMs
+  return { pendingRows: rows.map(({ clerkId }) => ({ clerkId, settlesInMs })) }
 }
 
 /** Of rows whose age nothing tells it counts from the first pass that meets them. */
-export async function noteAges(pass: Pass, rows: readonly CurrentRow[]): Promise<void> {
+export async function noteAges(pass: PassContext, rows: readonly CurrentRow[]): Promise<Finding> {
   const ids = rows.flatMap((row) => (row.clerkUpdatedAt === null && !row.isDayOld ? [row.clerkId] : []))
-  if (ids.length === 0) return
+  if (ids.length === 0) return {}
   const count = pass.dryRun
     ? await noteFirstSeen(pass.database.db, ids, pass.shape, true)
     : await writeFenced(pass, 'none', (tx) => noteFirstSeen(tx, ids, pass.shape, false))
-  if (count === 0) return
-  pass.tally.notes.add(
-    'rows without a version and without a creation time in the past stay until a day after they were first met',
-  )
-}
-
-/** The row waits for a pass whose answers agree: whether it has a user is not known. */
-export function leaveUnproven(pass: Pass, row: CurrentRow): void {
-  pass.tally.counts.pending++
-  pass.tally.kept.pending.add(row.clerkId)
-  settlesIn(pass, pass.options.graceMs)
+  if (count === 0) return {}
+  return {
+    notes: [
+      'rows without a version and without a creation time in the past stay until a day after they were first met',
+    ],
+  }
 }

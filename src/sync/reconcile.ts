@@ -1,22 +1,19 @@
 // One run, from the first look to the report. Nothing is written before the key's instance is known to be the table's.
 import { readClock } from '../db/clock.ts'
 import { readShape, type Shape } from '../db/shape.ts'
-import { endsHold } from './allowance.ts'
 import { noteEarlyEnd } from './early-end.ts'
-import { noteForecast } from './forecast.ts'
-import { runFullPass } from './full-pass.ts'
+import { forecast } from './forecast.ts'
 import { checkInstance, type InstanceCheck, requireSameInstance } from './instance.ts'
 import { keepLease, takeLease } from './lease.ts'
 import { recordRun } from './ledger-entry.ts'
-import { reconcileUser } from './one-user.ts'
 import { asOperatingError } from './operating-error.ts'
-import { openPass, type RunOfPass, readPassStart } from './pass-context.ts'
+import { readPassStart } from './pass-context.ts'
 import { bindTable, holdOfBinding, migrateTable } from './prepare.ts'
 import { logStart } from './run-log.ts'
+import { runPass } from './run-pass.ts'
 import { buildReport } from './run-report.ts'
 import type { RunDeps, RunOutcome, RunRequest } from './run-request.ts'
 import { newRun, type Run } from './run-state.ts'
-import { tryIncrementalPass } from './step-up.ts'
 import { rejectAfterStop } from './stop-timer.ts'
 import { unfillableColumnNotes, warnOfUnfillableColumns } from './unfillable-columns.ts'
 
@@ -41,9 +38,9 @@ export async function reconcile(request: RunRequest, deps: RunDeps): Promise<Run
       report = buildReport(request, deps, run, error)
     }
   } else if (run.hasLedger && !request.dryRun && report.status !== 'skipped') {
-    report = { ...report, runId: await noteEarlyEnd(report, run.tally, deps, request.options) }
+    report = { ...report, runId: await noteEarlyEnd(report, run.findings, deps, request.options) }
   }
-  return { report, rejections: run.tally.rejections(), error, complete: run.tally.complete }
+  return { report, rejections: run.findings.rejections(), error, complete: run.findings.isComplete() }
 }
 
 async function execute(request: RunRequest, deps: RunDeps, run: Run): Promise<void> {
@@ -54,7 +51,7 @@ async function execute(request: RunRequest, deps: RunDeps, run: Run): Promise<vo
   const instance = await checkInstance(deps.clerk, database.db, shape, request.acceptInstance)
   run.instanceId = instance.instanceId
   if (request.userId !== undefined) requireSameInstance(instance)
-  for (const note of unfillableColumnNotes(shape)) run.tally.notes.add(note)
+  run.findings.add({ notes: unfillableColumnNotes(shape) })
   await (request.dryRun ? executeDryRun : executeUnderLease)(request, deps, run, instance, shape)
 }
 
@@ -70,8 +67,9 @@ async function executeDryRun(
   warnOfUnfillableColumns(shape, log)
   const startedAt = await readClock(database.db)
   const holdToCome = await holdOfBinding(database.db, instance, shape)
-  await runPass(request, deps, run, shape, { runId: null, startedAt, holdToCome })
-  await noteForecast(database, { instance, shape, tally: run.tally })
+  run.start = await readPassStart(deps, shape, { runId: null, startedAt, holdToCome })
+  run.end = await runPass(request, deps, run.start, run.findings)
+  await run.findings.collect(forecast(database, { instance, shape, findings: run.findings }))
 }
 
 async function executeUnderLease(
@@ -87,7 +85,7 @@ async function executeUnderLease(
   // A single user's run gets its line at once, whoever holds the lease: the guard counts what it deletes.
   const { trigger, options, tick } = request
   const approveDeletes = options.approveDeletes ?? null
-  const line = { pass: run.pass, trigger, instanceId: instance.instanceId, approveDeletes }
+  const line = { pass: run.findings.pass, trigger, instanceId: instance.instanceId, approveDeletes }
   const lease = await takeLease(database, line, log, tick)
   run.lease = lease
   logStart(request, deps, run)
@@ -97,41 +95,9 @@ async function executeUnderLease(
   try {
     await bindTable(database, instance)
     run.hasBound = !instance.isBound
-    await runPass(request, deps, run, shape, { runId: lease.runId, startedAt: lease.startedAt })
+    run.start = await readPassStart(deps, shape, { runId: lease.runId, startedAt: lease.startedAt })
+    run.end = await runPass(request, deps, run.start, run.findings)
   } finally {
     kept.release()
-  }
-}
-
-/** Runs the pass that was asked for, or the full pass that has to follow. */
-async function runPass(
-  request: RunRequest,
-  deps: RunDeps,
-  run: Run,
-  shape: Shape,
-  ofPass: RunOfPass,
-): Promise<void> {
-  const start = await readPassStart(deps, shape, ofPass)
-  run.start = start
-  let pass = await openPass(request, deps, start, run.tally)
-  if (request.userId !== undefined) return reconcileUser(pass, request.userId)
-  if (run.pass === 'incremental') {
-    const result = await tryIncrementalPass(pass, start.state)
-    if (!('stepUp' in result)) {
-      run.progress = { ...result, fullPassDueInMs: undefined }
-      return
-    }
-    deps.log.info({ reason: result.stepUp }, 'a full pass follows')
-    run.pass = 'full'
-    const { altered } = run.tally
-    run.tally = run.tally.afterStepUp(
-      `an incremental pass was asked for and a full pass was made: ${result.stepUp}`,
-      request.dryRun,
-    )
-    pass = await openPass(request, deps, start, run.tally, altered)
-  }
-  run.progress = await runFullPass(pass)
-  if (run.progress !== undefined && endsHold(run.tally, request.options, start.hold)) {
-    run.endedHold = start.hold
   }
 }

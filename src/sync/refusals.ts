@@ -3,68 +3,57 @@
 // does. But for a unique constraint: there the refusal is about another row, which a later page or a deletion may mend, so
 // that only what stands at the end counts.
 import type { PostgresRefusal } from '../db/database.ts'
-import type { DesiredUser } from '../db/schema.ts'
 import type { Shape } from '../db/shape.ts'
 import { SyncError } from '../errors.ts'
-import { approvalCommand } from './approval.ts'
-import { deletesRows } from './deletion-policy.ts'
-import type { Pass } from './pass.ts'
+import { approvalCommand } from './approval-command.ts'
+import { deletesRows, type Policy } from './deletion-policy.ts'
+import type { Finding } from './finding.ts'
+import { refusalsPerConstraint } from './findings.ts'
+import type { PassContext } from './pass.ts'
 import type { Change } from './plan.ts'
 import { deletionRefusalText, writeRefusalText } from './refusal-text.ts'
-import type { Refuse } from './writer.ts'
 
-/** One constraint that refuses more users than this is about the app's schema, not about a user. */
-export const refusalsPerConstraint = 100
 /**
  * So many users that a unique constraint refuses are told apart with their page. After that a refused batch waits as a
  * whole for the second try, or a pass over very many of them would write one by one for hours.
  */
 const refusalsLookedInto = 100
-/** The values of so many waiting users are kept in memory; of the others, only the ids. */
-const valuesKeptMax = 1000
-/** Users that still are refused and may have to be settled together: beyond that the run ends. */
-const standingMax = 2000
 /** So many users behind other transactions' locks: somebody holds the table, and each would wait 2 s. */
 const lockRefusals = 20
 /** So many users whose write was cut off: each had taken as long as Postgres lets a statement take. */
 const timeoutRefusals = 20
-/** What the refusals for want of a privilege are counted by. */
-const privilege = 'a missing privilege'
 
-/** A user that a unique constraint still refuses after the deletions. */
-export interface Standing {
-  readonly change: Change
-  readonly refusal: PostgresRefusal
+/** What becomes of refused changes; `error` ends the run. */
+export interface Refused {
+  readonly finding: Finding
+  readonly error?: SyncError | undefined
 }
+
+/** Says what becomes of refused changes. Returns undefined where smaller parts of them have to be tried first. */
+export type Refuse = (changes: readonly Change[], refusal: PostgresRefusal) => Refused | undefined
+
+/** Rows whose deletion is withheld: how many of them are there, and their names. */
+export interface Withheld {
+  readonly count: number
+  readonly ids: readonly string[]
+}
+
+const noneWithheld: Withheld = { count: 0, ids: [] }
 
 /** With its page: all that is refused is tried once more, and what no second try can mend counts at once. */
-export function refuseForNow(pass: Pass): Refuse {
+export function refuseForNow(pass: PassContext): Refuse {
   return (changes, refusal) => {
-    if (!isUnique(refusal)) {
-      if (changes.length > 1) return false
-      for (const { write } of changes) {
-        letWait(pass, write)
-        rejectWrite(pass, write.clerkId, refusal)
-      }
-      return true
+    const retry = changes.map(({ write }) => write)
+    if (isUnique(refusal)) {
+      const before = pass.refusals.uniqueUsers(refusal.constraint)
+      if (changes.length > 1 && before < refusalsLookedInto) return undefined
+      pass.refusals.addUnique(refusal.constraint, changes.length)
+      return { finding: { retry } }
     }
-    const before = pass.tally.uniqueRefusals.get(refusal.constraint) ?? 0
-    if (changes.length > 1 && before < refusalsLookedInto) return false
-    pass.tally.uniqueRefusals.set(refusal.constraint, before + changes.length)
-    for (const { write } of changes) letWait(pass, write)
-    return true
-  }
-}
-
-/** After the deletions: what a unique constraint refuses goes to `standing`. */
-export function refuseForGood(pass: Pass, standing: Map<string, Standing>): Refuse {
-  return (changes, refusal) => {
-    const [change] = changes
-    if (change === undefined || changes.length > 1) return false
-    if (isUnique(refusal)) standing.set(change.write.clerkId, { change, refusal })
-    else rejectWrite(pass, change.write.clerkId, refusal)
-    if (standing.size > standingMax) throw tooMany(pass, refusal)
-    return true
+    const [first] = retry
+    if (first === undefined || retry.length > 1) return undefined
+    const { finding, error } = rejectWrite(pass, first.clerkId, refusal)
+    return { finding: { ...finding, retry }, error }
   }
 }
 
@@ -73,13 +62,13 @@ export function isUnique(refusal: PostgresRefusal): boolean {
   return refusal.code === '23505' || refusal.code === '23P01'
 }
 
-function letWait(pass: Pass, user: DesiredUser): void {
-  const { waiting } = pass.tally
-  waiting.set(user.clerkId, waiting.size < valuesKeptMax ? user : undefined)
-}
-
-/** Rejects a user whose row Postgres does not write. Throws once so many are refused for one reason. */
-export function rejectWrite(pass: Pass, clerkId: string, refusal: PostgresRefusal): void {
+/** A user whose row Postgres does not write is rejected. `withheld` are rows that may have what the user needs. */
+export function rejectWrite(
+  pass: PassContext,
+  clerkId: string,
+  refusal: PostgresRefusal,
+  withheld: Withheld = noneWithheld,
+): Refused {
   const reasons: Record<PostgresRefusal['kind'], string> = {
     row: writeRefusalText(withColumn(refusal, pass.shape)),
     privilege: `the database role lacks a privilege to write it (${refusal.code})`,
@@ -87,8 +76,10 @@ export function rejectWrite(pass: Pass, clerkId: string, refusal: PostgresRefusa
     fence: `another transaction holds the row (${refusal.code})`,
     timeout: `the write was cut off because it took too long (${refusal.code})`,
   }
-  pass.tally.rejected.set(clerkId, reasons[refusal.kind])
-  countRefusal(pass, clerkId, refusal)
+  return {
+    finding: { rejected: [{ clerkId, reason: reasons[refusal.kind] }] },
+    error: errorOfMany(pass, clerkId, refusal, withheld),
+  }
 }
 
 /** Of a value that is too long Postgres names no column: it is known if only one is of that length. */
@@ -105,8 +96,8 @@ function withColumn(
     : { code, constraint, named: { ...named, columns: name } }
 }
 
-/** Rejects a user whose row Postgres does not delete. Throws once so many are refused for one reason. */
-export function rejectDeletion(pass: Pass, clerkId: string, refusal: PostgresRefusal): void {
+/** A row that Postgres does not delete stays, and is rejected by its user's name. */
+export function rejectDeletion(pass: PassContext, clerkId: string, refusal: PostgresRefusal): Refused {
   const seconds = pass.database.deleteMsMax / 1000
   const reasons: Record<PostgresRefusal['kind'], string> = {
     row: deletionRefusalText(refusal),
@@ -115,52 +106,47 @@ export function rejectDeletion(pass: Pass, clerkId: string, refusal: PostgresRef
     fence: `another transaction holds the row (${refusal.code})`,
     timeout: `the deletion took longer than ${seconds} s (${refusal.code}): is an index missing on a table that refers to users?`,
   }
-  pass.tally.kept.refused.add(clerkId)
-  pass.tally.rejected.set(clerkId, reasons[refusal.kind])
-  // Deletions that take too long are bounded where they are made.
-  if (refusal.kind !== 'timeout') countRefusal(pass, clerkId, refusal)
-}
-
-/** Rejects a user whose deletion was not even tried, since those before it took too long. */
-export function rejectUntried(pass: Pass, clerkId: string): void {
-  pass.tally.kept.refused.add(clerkId)
-  pass.tally.rejected.set(clerkId, 'deletion left for the next run: those before it took too long')
-}
-
-function countRefusal(pass: Pass, clerkId: string, refusal: PostgresRefusal): void {
-  switch (refusal.kind) {
-    case 'row':
-      if (usersRefusedBy(pass, clerkId, refusal.constraint) > refusalsPerConstraint)
-        throw tooMany(pass, refusal)
-      return
-    case 'privilege':
-      if (usersRefusedBy(pass, clerkId, privilege) > refusalsPerConstraint) throw lacksPrivilege(refusal)
-      return
-    case 'timeout':
-      if (usersRefusedBy(pass, clerkId, 'a timeout') > timeoutRefusals) throw tooSlow(refusal)
-      return
-    default:
-      if (usersRefusedBy(pass, clerkId, 'a lock') > lockRefusals) throw tableHeld(refusal)
+  return {
+    finding: { undeletable: [{ clerkId, reason: reasons[refusal.kind] }] },
+    // Deletions that take too long are bounded where they are made.
+    error: refusal.kind === 'timeout' ? undefined : errorOfMany(pass, clerkId, refusal, noneWithheld),
   }
 }
 
-/** How many users have been refused for this reason, this one included. */
-function usersRefusedBy(pass: Pass, clerkId: string, reason: string): number {
-  const users = pass.tally.refusals.get(reason) ?? new Set()
-  pass.tally.refusals.set(reason, users.add(clerkId))
-  return users.size
+/** Counts the refusal. Returns the error that ends the run once so many are refused for one reason. */
+function errorOfMany(
+  { refusals, options }: PassContext,
+  clerkId: string,
+  refusal: PostgresRefusal,
+  withheld: Withheld,
+): SyncError | undefined {
+  switch (refusal.kind) {
+    case 'row':
+      return refusals.add(clerkId, refusal.constraint) > refusalsPerConstraint
+        ? tooMany(refusal, options.policy, withheld)
+        : undefined
+    case 'privilege':
+      return refusals.add(clerkId, 'a missing privilege') > refusalsPerConstraint
+        ? lacksPrivilege(refusal)
+        : undefined
+    case 'timeout':
+      return refusals.add(clerkId, 'a timeout') > timeoutRefusals ? tooSlow(refusal) : undefined
+    default:
+      return refusals.add(clerkId, 'a lock') > lockRefusals ? tableHeld(refusal) : undefined
+  }
 }
 
-const tooMany = (pass: Pass, refusal: PostgresRefusal) =>
+/** The error of a constraint that refuses too many users. */
+export const tooMany = (refusal: PostgresRefusal, policy: Policy, withheld: Withheld) =>
   new SyncError('constraint', `${refusal.constraint} refuses more than ${refusalsPerConstraint} users`, {
-    hint: hintFor(pass, refusal),
+    hint: hintFor(refusal, policy, withheld),
     facts: { code: refusal.code, constraint: refusal.constraint },
   })
 
-function hintFor(pass: Pass, refusal: PostgresRefusal): string {
-  const { withheld } = pass.tally.counts
-  if (isUnique(refusal) && withheld > 0 && deletesRows(pass.options.policy)) {
-    return `Rows that are to be deleted may have what these users need. If the ${withheld} withheld deletions are right: ${approvalCommand(withheld, [...pass.tally.kept.withheld])}`
+function hintFor(refusal: PostgresRefusal, policy: Policy, withheld: Withheld): string {
+  const { count, ids } = withheld
+  if (isUnique(refusal) && count > 0 && deletesRows(policy)) {
+    return `Rows that are to be deleted may have what these users need. If the ${count} withheld deletions are right: ${approvalCommand(count, ids)}`
   }
   return isUnique(refusal)
     ? 'Other rows have the values that these users need. Remove those rows, or relax the constraint.'

@@ -1,7 +1,8 @@
 // The report of a run, its status and its exit code. Pure: what other people's tools hold on to is decided here.
 import { isSyncError, type SyncError } from '../errors.ts'
 import { deletesRows, type Policy } from './deletion-policy.ts'
-import type { Counts, Rejection, Tally } from './pass.ts'
+import type { Counts, Rejection } from './finding.ts'
+import type { Findings } from './findings.ts'
 
 export type Status = 'succeeded' | 'partial' | 'withheld' | 'refused' | 'skipped' | 'failed' | 'aborted'
 
@@ -25,20 +26,11 @@ export interface Report {
   readonly error: { readonly kind: string; readonly message: string; readonly hint?: string } | null
 }
 
-/** What a run comes to, told by its tally, its error, and whether it had written anything by then. */
-export function statusOf(tally: Tally, policy: Policy, error: unknown, hasWritten: boolean): Status {
+/** What a run comes to, told by its findings, its error, and whether it had written anything by then. */
+export function statusOf(findings: Findings, policy: Policy, error: unknown, hasWritten: boolean): Status {
   if (error !== undefined) return statusOfError(error, hasWritten)
-  const counts = tally.total()
-  if (
-    !tally.complete ||
-    tally.unproven ||
-    tally.awaitsClock ||
-    tally.missing() > 0 ||
-    tally.unexplained > 0 ||
-    counts.rejected > 0
-  )
-    return 'partial'
-  return counts.withheld > 0 && deletesRows(policy) ? 'withheld' : 'succeeded'
+  if (findings.isPartial()) return 'partial'
+  return findings.counts().withheld > 0 && deletesRows(policy) ? 'withheld' : 'succeeded'
 }
 
 function statusOfError(error: unknown, hasWritten: boolean): Status {

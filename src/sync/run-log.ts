@@ -6,7 +6,13 @@ import type { Run } from './run-state.ts'
 
 /** Logs which program starts a run, where, and the number under which the history has it. */
 export function logStart({ trigger, dryRun }: RunRequest, { log, version }: RunDeps, run: Run): void {
-  const facts = { runId: run.lease?.runId ?? null, pass: run.pass, trigger, dryRun, host: thisProcess }
+  const facts = {
+    runId: run.lease?.runId ?? null,
+    pass: run.findings.pass,
+    trigger,
+    dryRun,
+    host: thisProcess,
+  }
   log.info({ version, ...facts }, 'run started')
 }
 

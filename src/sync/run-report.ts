@@ -13,14 +13,14 @@ export function buildReport(
   const finishedAt = new Date()
   return {
     runId: run.lease?.runId ?? null,
-    pass: run.pass,
+    pass: run.findings.pass,
     trigger: request.trigger,
-    status: statusOf(run.tally, request.options.policy, error, hasWritten(run, request.dryRun)),
+    status: statusOf(run.findings, request.options.policy, error, hasWritten(run, request.dryRun)),
     dryRun: request.dryRun,
     instanceId: run.instanceId,
-    counts: run.tally.total(),
+    counts: run.findings.counts(),
     requests: { ...clerk.requests },
-    notes: [...run.tally.allNotes(), ...clerk.notes()],
+    notes: [...run.findings.notes(), ...clerk.notes()],
     startedAt: run.startedAt.toISOString(),
     finishedAt: finishedAt.toISOString(),
     durationMs: finishedAt.getTime() - run.startedAt.getTime(),

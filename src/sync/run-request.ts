@@ -4,7 +4,8 @@ import type { Database } from '../db/database.ts'
 import type { Tick } from '../db/ledger.ts'
 import type { Log } from '../log.ts'
 import type { Clocks } from './clock.ts'
-import type { OnPhase, PassOptions, Rejection, ShownChange } from './pass.ts'
+import type { Rejection } from './finding.ts'
+import type { OnPhase, PassOptions, ShownChange } from './pass.ts'
 import type { Report } from './report.ts'
 
 /** What one run is asked to do. */

@@ -1,9 +1,8 @@
 // What has been settled of a run so far, for a report that is true wherever it ends. Only reconcile.ts writes it.
 import type { Lease } from '../db/ledger.ts'
-import type { Progress } from '../db/state.ts'
-import { Tally } from './pass.ts'
+import { Findings } from './findings.ts'
 import type { PassStart } from './pass-context.ts'
-import type { Report } from './report.ts'
+import type { PassEnd } from './run-pass.ts'
 import type { RunRequest } from './run-request.ts'
 
 export interface Run {
@@ -15,15 +14,11 @@ export interface Run {
   hasBound: boolean
   /** Its line in the table of runs, which is the lease unless it is about a single user. */
   lease: Lease | undefined
-  /** What is being done, also after a step up. */
-  pass: Report['pass']
-  tally: Tally
+  readonly findings: Findings
   /** Undefined until a pass begins. */
   start: PassStart | undefined
-  /** Undefined unless a pass met its end. */
-  progress: Progress | undefined
-  /** The hold on deletions that the pass has ended. */
-  endedHold: string | undefined
+  /** Undefined until it ends. */
+  end: PassEnd | undefined
 }
 
 export function newRun(request: RunRequest): Run {
@@ -33,16 +28,14 @@ export function newRun(request: RunRequest): Run {
     hasLedger: false,
     hasBound: false,
     lease: undefined,
-    pass: request.userId === undefined ? (request.pass ?? 'full') : 'user',
-    tally: new Tally(),
+    findings: new Findings(request.userId === undefined ? (request.pass ?? 'full') : 'user'),
     start: undefined,
-    progress: undefined,
-    endedHold: undefined,
+    end: undefined,
   }
 }
 
 /** True once the table was bound, or a row of `users` written or deleted. */
 export function hasWritten(run: Run, dryRun: boolean): boolean {
-  const { created, updated, refreshed, deleted } = run.tally.total()
+  const { created, updated, refreshed, deleted } = run.findings.counts()
   return run.hasBound || (!dryRun && created + updated + refreshed + deleted > 0)
 }

@@ -1,60 +1,108 @@
 // The second try, after the deletions: users that were refused with their page are planned and written once more, since an
 // old row may have had what a new one needs. Those that a unique constraint still refuses are settled together. Only what
 // stands after that is rejected, and counts.
-
 import { type AlteredRow, readAltered } from '../db/altered.ts'
+import type { PostgresRefusal } from '../db/database.ts'
 import type { DesiredUser } from '../db/schema.ts'
 import { readUniqueColumns } from '../db/unique.ts'
-import { rejectAltered } from './altered.ts'
+import { rejectAlteredRows } from './altered.ts'
 import { applyUsers } from './apply.ts'
 import { writeFenced } from './fenced.ts'
-import type { Pass } from './pass.ts'
-import { refusalsPerConstraint, refuseForGood, rejectWrite, type Standing } from './refusals.ts'
+import type { Finding, Rejection } from './finding.ts'
+import { type Findings, refusalsPerConstraint } from './findings.ts'
+import type { PassContext } from './pass.ts'
+import type { Change } from './plan.ts'
+import { isUnique, type Refused, rejectWrite, tooMany, type Withheld } from './refusals.ts'
 import { settleTogether } from './together.ts'
-import { noteUnwritten } from './writer.ts'
+import { explainUnwritten, swallowedText } from './writer.ts'
 
 /** Clerk takes up to 100 ids in one request. */
 const idsPerRequest = 100
+/** Users that still are refused and may have to be settled together: beyond that the run ends. */
+const standingMax = 2000
 
-/** Tries all users once more that were refused. Throws `constraint` where one constraint still refuses very many. */
-export async function settleRefused(pass: Pass): Promise<void> {
-  const waiting = [...pass.tally.waiting]
-  pass.tally.waiting.clear()
+/** A user that a unique constraint still refuses after the deletions. */
+interface Standing {
+  readonly change: Change
+  readonly refusal: PostgresRefusal
+}
+
+type Retry = ReturnType<Findings['retries']>[number]
+
+/**
+ * Tries users once more that were refused. `withheld` are rows that may have what they need. Throws `constraint` where
+ * one constraint still refuses very many.
+ */
+export async function* settleRefused(
+  pass: PassContext,
+  retries: readonly Retry[],
+  withheld: Withheld,
+): AsyncGenerator<Finding, void> {
   const standing = new Map<string, Standing>()
-  for (let start = 0; start < waiting.length; start += idsPerRequest) {
-    pass.signal.throwIfAborted()
-    const users = await recall(pass, waiting.slice(start, start + idsPerRequest))
-    await applyUsers(pass, users, refuseForGood(pass, standing))
+  /** What a unique constraint refuses stands; all else is rejected. */
+  const refuse = (changes: readonly Change[], refusal: PostgresRefusal): Refused | undefined => {
+    const [change] = changes
+    if (change === undefined || changes.length > 1) return undefined
+    const { clerkId } = change.write
+    const rejected = isUnique(refusal) ? undefined : rejectWrite(pass, clerkId, refusal, withheld)
+    if (rejected === undefined) standing.set(clerkId, { change, refusal })
+    const isTooMany = standing.size > standingMax
+    const error = isTooMany ? tooMany(refusal, pass.options.policy, withheld) : undefined
+    return { finding: rejected?.finding ?? {}, error: rejected?.error ?? error }
   }
-  await settleStanding(pass, standing)
-  for (const [id, { refusal }] of standing) rejectWrite(pass, id, refusal)
+  for (let start = 0; start < retries.length; start += idsPerRequest) {
+    pass.signal.throwIfAborted()
+    const { users, rejected } = await recall(pass, retries.slice(start, start + idsPerRequest))
+    yield { rejected }
+    yield* applyUsers(pass, users, refuse)
+  }
+  const left = await settleStanding(pass, standing)
+  for (const finding of left.findings) yield finding
+  yield await explainUnwritten(pass, left.overtaken)
+  for (const [clerkId, refusal] of left.refused) {
+    const { finding, error } = rejectWrite(pass, clerkId, refusal, withheld)
+    yield finding
+    if (error !== undefined) throw error
+  }
 }
 
 /** The users with their values. Of those that were too many to keep, Clerk is asked for the values. */
 async function recall(
-  pass: Pass,
-  waiting: readonly (readonly [string, DesiredUser | undefined])[],
-): Promise<DesiredUser[]> {
-  const users = waiting.flatMap(([, user]) => user ?? [])
-  const userIds = waiting.flatMap(([id, user]) => (user === undefined ? [id] : []))
-  if (userIds.length === 0) return users
+  pass: PassContext,
+  retries: readonly Retry[],
+): Promise<{ users: DesiredUser[]; rejected: Rejection[] }> {
+  const users = retries.flatMap(([, user]) => user ?? [])
+  const userIds = retries.flatMap(([id, user]) => (user === undefined ? [id] : []))
+  if (userIds.length === 0) return { users, rejected: [] }
   const answer = await pass.clerk.listUsers({ limit: idsPerRequest, userIds })
   const missing = new Set(userIds)
+  const rejected: Rejection[] = []
   for (const user of answer.users) {
     if (user.kind === 'unreadable' || !missing.delete(user.clerkId)) continue
     if (user.kind === 'user') users.push(user.desired)
-    else pass.tally.rejected.set(user.clerkId, user.reason)
+    else rejected.push({ clerkId: user.clerkId, reason: user.reason })
   }
-  for (const id of missing) {
-    pass.tally.rejected.set(id, 'refused by a unique constraint, and Clerk did not return the user again')
+  for (const clerkId of missing) {
+    const reason = 'refused by a unique constraint, and Clerk did not return the user again'
+    rejected.push({ clerkId, reason })
   }
-  return users
+  return { users, rejected }
 }
 
-/** Settles those together that hold each other's values. They leave `standing`. */
-async function settleStanding(pass: Pass, standing: Map<string, Standing>): Promise<void> {
+/** What settling users together has left. */
+interface Settled {
+  readonly findings: readonly Finding[]
+  /** Users that are still refused. */
+  readonly refused: ReadonlyMap<string, PostgresRefusal>
+  /** Changes that were neither refused nor written: another writer was faster with these. */
+  readonly overtaken: readonly Change[]
+}
+
+/** Settles those together that hold each other's values. */
+async function settleStanding(pass: PassContext, standing: ReadonlyMap<string, Standing>): Promise<Settled> {
+  const refusals = new Map([...standing].map(([id, { refusal }]) => [id, refusal]))
   // One alone has just been refused.
-  if (standing.size < 2) return
+  if (standing.size < 2) return { findings: [], refused: refusals, overtaken: [] }
   pass.signal.throwIfAborted()
   // In the order of their ids, as all our writes: else two writers could wait for each other.
   const ordered = [...standing.values()].sort((a, b) =>
@@ -81,30 +129,22 @@ async function settleStanding(pass: Pass, standing: Map<string, Standing>): Prom
         return written
       }),
   )
-  for (const [id, refusal] of stuck) {
-    const change = standing.get(id)?.change
-    if (change === undefined) continue
-    if (refusal !== null) standing.set(id, { change, refusal })
-    else {
-      standing.delete(id)
-      pass.tally.rejected.set(id, 'the database does not take the write')
-    }
-  }
-  if (updated.length + created.length === 0) return
-  pass.tally.counts.updated += updated.length
-  pass.tally.counts.created += created.length
   const written = new Set([...updated, ...created])
-  rejectAltered(
-    pass,
-    altered.filter((row) => written.has(row.clerkId)),
-    writes,
+  const alteredNow = altered.filter((row) => written.has(row.clerkId))
+  const swallowed = [...stuck].flatMap(([clerkId, refusal]) =>
+    refusal === null ? [{ clerkId, reason: swallowedText }] : [],
   )
-  for (const id of written) standing.delete(id)
-  // Another writer was faster with these.
+  const findings = [{ rejected: swallowed }, { updated, created }, rejectAlteredRows(alteredNow, writes)]
+  const refused = new Map(
+    [...refusals].flatMap(([id, refusal]) => {
+      const now = stuck.get(id)
+      return now === null ? [] : [[id, now ?? refusal] as const]
+    }),
+  )
+  if (written.size === 0) return { findings, refused, overtaken: [] }
+  // Another writer was faster with those that were neither stuck nor written.
   const others = [...standing].filter(([id]) => !stuck.has(id))
-  for (const [id] of others) standing.delete(id)
-  await noteUnwritten(
-    pass,
-    others.map(([, { change }]) => change),
-  )
+  const overtaken = others.filter(([id]) => !written.has(id)).map(([, { change }]) => change)
+  for (const [id] of others) refused.delete(id)
+  return { findings, refused, overtaken }
 }

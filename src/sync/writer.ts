@@ -5,40 +5,61 @@ import { PostgresRefusal } from '../db/database.ts'
 import { type CurrentRow, syncedKeys } from '../db/schema.ts'
 import { readTombstones } from '../db/tombstones.ts'
 import { insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
-import { rejectAltered } from './altered.ts'
+import { rejectAlteredRows } from './altered.ts'
 import { writeFenced } from './fenced.ts'
-import { type Pass, settlesIn } from './pass.ts'
+import type { Finding } from './finding.ts'
+import type { PassContext } from './pass.ts'
 import type { Change, Plan } from './plan.ts'
+import type { Refuse } from './refusals.ts'
 
 /** How often a write is tried when another transaction is in the way. */
 export const lockTries = 2
 
 export type Batch = Pick<Plan, 'creates' | 'updates' | 'refreshes'>
 
-/** Says what becomes of refused changes. Returns false where smaller parts of them have to be tried first. */
-export type Refuse = (changes: readonly Change[], refusal: PostgresRefusal) => boolean
-
 /** What gives up an address goes before what takes one. */
 const kinds = ['updates', 'refreshes', 'creates'] as const
 
 const changesOf = (batch: Batch) => kinds.flatMap((kind) => batch[kind])
 
-/** Writes the batch, whole or in parts. Throws `SyncError`, and what `refuse` throws. */
-export async function writeChanges(pass: Pass, batch: Batch, refuse: Refuse): Promise<void> {
+/** Writes the batch, whole or in parts. Throws `SyncError`, also where `refuse` says that too many were refused. */
+export async function* writeChanges(
+  pass: PassContext,
+  batch: Batch,
+  refuse: Refuse,
+): AsyncGenerator<Finding, void> {
   const changes = changesOf(batch)
+  const written = await tryToWrite(pass, batch)
+  if (!(written instanceof PostgresRefusal)) {
+    yield written
+    const ids = new Set([written.updated, written.refreshed, written.created].flat())
+    yield await explainUnwritten(
+      pass,
+      changes.filter((change) => !ids.has(change.write.clerkId)),
+    )
+    return
+  }
+  const refused = refuse(changes, written)
+  if (refused !== undefined) {
+    yield refused.finding
+    if (refused.error !== undefined) throw refused.error
+    return
+  }
+  for (const part of partsOf(batch, partSizeOf(changes.length, written))) {
+    pass.signal.throwIfAborted()
+    yield* writeChanges(pass, part, refuse)
+  }
+}
+
+/** Writes the batch in one transaction. Returns what Postgres refuses it by; a single write behind a lock is tried again. */
+async function tryToWrite(pass: PassContext, batch: Batch): Promise<Written | PostgresRefusal> {
   for (let tryNumber = 1; ; tryNumber++) {
     try {
       return await writeBatch(pass, batch)
     } catch (error) {
       if (!(error instanceof PostgresRefusal)) throw error
-      const isAlone = changes.length === 1
-      if (isAlone && error.kind === 'lock' && tryNumber < lockTries) continue
-      if (refuse(changes, error) || isAlone) return
-      for (const part of partsOf(batch, partSizeOf(changes.length, error))) {
-        pass.signal.throwIfAborted()
-        await writeChanges(pass, part, refuse)
-      }
-      return
+      const isAlone = changesOf(batch).length === 1
+      if (!isAlone || error.kind !== 'lock' || tryNumber >= lockTries) return error
     }
   }
 }
@@ -63,52 +84,58 @@ function partsOf(batch: Batch, size: number): Batch[] {
   return parts
 }
 
-async function writeBatch(pass: Pass, plan: Batch): Promise<void> {
-  const { counts } = pass.tally
+type Written = Finding & {
+  readonly updated: readonly string[]
+  readonly refreshed: readonly string[]
+  readonly created: readonly string[]
+}
+
+async function writeBatch(pass: PassContext, plan: Batch): Promise<Written> {
   const writes = (changes: readonly Change[]) => changes.map((change) => change.write)
   const all = writes(changesOf(plan))
-  const done = await writeFenced(pass, plan.creates.length > 0 ? 'shared' : 'none', async (tx) => ({
-    // Updates first: an address that one user gives up may be another's in the same page.
-    updated: plan.updates.length > 0 ? await updateUsers(tx, writes(plan.updates)) : [],
-    refreshed: plan.refreshes.length > 0 ? await refreshUsers(tx, writes(plan.refreshes)) : [],
-    created: plan.creates.length > 0 ? await insertUsers(tx, writes(plan.creates), pass.youngSince) : [],
-    altered: await readAltered(tx, all),
-  }))
-  rejectAltered(pass, done.altered, all)
-  counts.updated += done.updated.length
-  counts.refreshed += done.refreshed.length
-  counts.created += done.created.length
-  const written = new Set([...done.updated, ...done.refreshed, ...done.created])
-  await noteUnwritten(
+  const { altered, ...written } = await writeFenced(
     pass,
-    changesOf(plan).filter((change) => !written.has(change.write.clerkId)),
+    plan.creates.length > 0 ? 'shared' : 'none',
+    async (tx) => ({
+      // Updates first: an address that one user gives up may be another's in the same page.
+      updated: plan.updates.length > 0 ? await updateUsers(tx, writes(plan.updates)) : [],
+      refreshed: plan.refreshes.length > 0 ? await refreshUsers(tx, writes(plan.refreshes)) : [],
+      created: plan.creates.length > 0 ? await insertUsers(tx, writes(plan.creates), pass.youngSince) : [],
+      altered: await readAltered(tx, all),
+    }),
   )
+  return { ...written, ...rejectAlteredRows(altered, all) }
 }
 
 /**
  * What was planned, taken by Postgres and yet not written: another writer was faster, and the next run sees whose news is
  * newer. Where there was none, a trigger or rule of the app swallows it: that must not be silent.
  */
-export async function noteUnwritten(pass: Pass, changes: readonly Change[]): Promise<void> {
-  if (changes.length === 0) return
+export async function explainUnwritten(pass: PassContext, changes: readonly Change[]): Promise<Finding> {
+  if (changes.length === 0) return {}
   const { db } = pass.database
   const ids = changes.map((change) => change.write.clerkId)
   const rows = new Map((await readRows(db, ids, pass.shape)).map((row) => [row.clerkId, row]))
   const tombstones = await readTombstones(db, ids, pass.youngSince, pass.shape)
-  for (const { write, row: before } of changes) {
-    const row = rows.get(write.clerkId)
-    const isUntouched =
-      before === undefined
-        ? row === undefined && tombstones.get(write.clerkId) !== 'young'
-        : row !== undefined && isSameRow(before, row)
-    if (isUntouched) pass.tally.rejected.set(write.clerkId, 'the database does not take the write')
-    else {
-      pass.tally.counts.pending++
-      pass.tally.pendingUsers.add(write.clerkId)
-      settlesIn(pass, pass.options.graceMs)
-    }
+  const isSwallowed = ({ write: { clerkId }, row: before }: Change) => {
+    const row = rows.get(clerkId)
+    return before === undefined
+      ? row === undefined && tombstones.get(clerkId) !== 'young'
+      : row !== undefined && isSameRow(before, row)
+  }
+  const swallowed = changes.filter(isSwallowed)
+  const overtaken = changes.filter((change) => !isSwallowed(change))
+  return {
+    rejected: swallowed.map(({ write: { clerkId } }) => ({ clerkId, reason: swallowedText })),
+    pendingUsers: overtaken.map(({ write: { clerkId } }) => ({
+      clerkId,
+      settlesInMs: pass.options.graceMs,
+    })),
   }
 }
+
+/** Why a user is rejected whose write Postgres has taken and not made. */
+export const swallowedText = 'the database does not take the write'
 
 function isSameRow(a: CurrentRow, b: CurrentRow): boolean {
   return (

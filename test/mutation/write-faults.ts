@@ -236,13 +236,13 @@ const alterations = faultsIn(
     ['what was altered keeps an old version', 'if (hasNews) refreshes', 'if (false) refreshes'],
     [
       'an alteration is forgotten',
-      'pass.tally.altered.set(clerkId, fingerprintOf(values, meant))',
-      'fingerprintOf(values, meant)',
+      'altered: alterations.map(({ clerkId, stored, wanted }) => [',
+      'altered: alterations.slice(alterations.length).map(({ clerkId, stored, wanted }) => [',
     ],
     [
       'an alteration is not told',
-      'pass.tally.rejected.set(clerkId, alterationText(values, meant))',
-      'alterationText(values, meant)',
+      'rejected: alterations.map(',
+      'rejected: alterations.slice(alterations.length).map(',
     ],
   ],
 )
@@ -253,8 +253,13 @@ const approvals = faultsIn(
   [
     ['a list that is unknown approves any row', "? new Set(kept) : 'unknown'", "? new Set(kept) : 'all'"],
     ['another list than the approved one is approved', 'digestOf(ids) === pass', 'digestOf(ids) !== pass'],
-    ['a list is told by its first id', "[...ids].sort().join('\\n')", "[...ids].sort()[0] ?? ''"],
   ],
+)
+
+const approvalCommands = faultsIn(
+  'sync/approval-command.ts',
+  ['test/sync/approval.test.ts'],
+  [['a list is told by its first id', "[...ids].sort().join('\\n')", "[...ids].sort()[0] ?? ''"]],
 )
 
 const policies = faultsIn(
@@ -294,6 +299,7 @@ export const writeFaults = [
   ...settlements,
   ...alterations,
   ...approvals,
+  ...approvalCommands,
   ...policies,
   ...holds,
 ]

@@ -10,8 +10,8 @@ export const convergenceMutants: readonly Mutant[] = [
     edits: [
       [
         'sync/refusals.ts',
-        'for (const { write } of changes) letWait(pass, write)\n    return true\n  }\n}',
-        'for (const { write } of changes) letWait(pass, write)\n    if (before + changes.length > 2) throw tooMany(pass, refusal)\n    return true\n  }\n}',
+        'return { finding: { retry } }',
+        'return { finding: { retry }, error: before + changes.length > 2 ? tooMany(refusal, pass.options.policy, noneWithheld) : undefined }',
       ],
     ],
   },
@@ -20,14 +20,14 @@ export const convergenceMutants: readonly Mutant[] = [
     edits: [
       [
         'sync/settle.ts',
-        'await applyUsers(pass, users, refuseForGood',
-        'if (false) await applyUsers(pass, users, refuseForGood',
+        'yield* applyUsers(pass, users, refuse)',
+        'if (false) yield* applyUsers(pass, users, refuse)',
       ],
     ],
   },
   {
     name: 'swapped addresses are not settled together',
-    edits: [['sync/settle.ts', 'await settleStanding(pass, standing)', '']],
+    edits: [['sync/settle.ts', 'if (standing.size < 2)', 'if (standing.size >= 0)']],
   },
   {
     name: 'a taken number is a lease',
@@ -47,13 +47,7 @@ export const convergenceMutants: readonly Mutant[] = [
   },
   {
     name: 'what a trigger changes is written in each run',
-    edits: [
-      [
-        'sync/altered.ts',
-        'if (pass.altered.size === 0) return plan',
-        'if (pass.altered.size >= 0) return plan',
-      ],
-    ],
+    edits: [['sync/altered.ts', 'if (known.size === 0) return', 'if (known.size >= 0) return']],
   },
   {
     name: 'another table taken for the same',

@@ -38,7 +38,7 @@ export const deletionMutants: readonly Mutant[] = [
   },
   {
     name: 'a missing Date passed over in silence',
-    edits: [['sync/pass.ts', 'pass.tally.awaitsClock = true', '']],
+    edits: [['sync/findings.ts', 'state.awaitsClock = true', '']],
   },
   {
     name: 'runs do not count what they delete',
@@ -83,7 +83,7 @@ export const deletionMutants: readonly Mutant[] = [
         'allowance: isProven ? allowance : { ...allowance, allowed: 0 }',
         'allowance: { ...allowance, allowed: isProven ? 1 : 0 }',
       ],
-      ['sync/allowance.ts', '+ rows <= pass.tally.hourlyDeletionsMax', '>= 0'],
+      ['sync/allowance.ts', '+ rows <= hourlyMax', '>= 0'],
     ],
   },
   {

@@ -15,7 +15,7 @@ export const mutants: readonly Mutant[] = [
         'if (unasked.length > 0 || listed.length > allowance.allowed) {',
         'if (false) {',
       ],
-      ['sync/allowance.ts', '+ rows <= pass.tally.hourlyDeletionsMax', '>= 0'],
+      ['sync/allowance.ts', '+ rows <= hourlyMax', '>= 0'],
     ],
   },
   {
@@ -60,11 +60,11 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'incomplete pass deletes',
-    edits: [['sync/absences.ts', 'if (!tally.complete) {', 'if (false) {']],
+    edits: [['sync/absences.ts', 'if (!findings.isComplete()) {', 'if (false) {']],
   },
   {
     name: 'unreadable user leaves the pass complete',
-    edits: [['sync/sightings.ts', 'pass.tally.complete = false\n    pass.log', 'pass.log']],
+    edits: [['sync/page.ts', ', isIncomplete: true })', ' })']],
   },
   {
     name: 'tombstone ignored by inserts',
@@ -120,9 +120,9 @@ export const mutants: readonly Mutant[] = [
     name: 'page dropped',
     edits: [
       [
-        'sync/sightings.ts',
-        'await takeUsers(pass, sightings, page.users)\n',
-        'if (page.span.after === undefined || page.users.length > 1) await takeUsers(pass, sightings, page.users)\n',
+        'sync/page.ts',
+        'await syncUsers(pass, findings, sightings, page.users)\n',
+        'if (page.span.after === undefined || page.users.length > 1) await syncUsers(pass, findings, sightings, page.users)\n',
       ],
     ],
   },
@@ -163,19 +163,23 @@ export const mutants: readonly Mutant[] = [
     edits: [
       [
         'sync/apply.ts',
-        'if (pass.dryRun) await showPlan(pass, plan)',
-        'if (false) await showPlan(pass, plan)',
+        'if (pass.dryRun) yield await showPlan(pass, plan)',
+        'if (false) yield await showPlan(pass, plan)',
       ],
     ],
   },
   {
     name: 'moved rows become candidates',
-    edits: [['sync/sightings.ts', 'sightings.candidates.delete(user.clerkId)', '']],
+    edits: [['sync/sightings.ts', 'this.candidates.delete(clerkId)', '']],
   },
   {
     name: 'report counts what was planned',
     edits: [
-      ['sync/writer.ts', 'counts.updated += done.updated.length', 'counts.updated += plan.updates.length'],
+      [
+        'sync/writer.ts',
+        'return { ...written, ...rejectAlteredRows(altered, all) }',
+        'return { ...written, updated: plan.updates.map(({ write }) => write.clerkId), ...rejectAlteredRows(altered, all) }',
+      ],
     ],
   },
 ]

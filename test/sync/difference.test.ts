@@ -1,19 +1,25 @@
 // What a full pass leaves open, and whether two counts agree with it.
 import { describe, expect, test } from 'vitest'
 import { beyond, differenceOf, lackUser, mayLackRow } from '../../src/sync/difference.ts'
-import { Tally } from '../../src/sync/pass.ts'
+import { Findings } from '../../src/sync/findings.ts'
 
 describe('the known difference', () => {
   test('names who was rejected, who waits, and which rows stay and why', () => {
-    const tally = new Tally()
-    tally.rejected.set('user_rejected', 'why')
-    tally.pendingUsers.add('user_pending')
-    tally.kept.withheld.add('user_withheld')
-    tally.kept.refused.add('user_refused')
-    tally.kept.pending.add('user_doubtful')
-    expect(differenceOf(tally)).toEqual({
-      altered: [],
+    const findings = new Findings('full')
+    const waiting = (clerkId: string) => [{ clerkId, settlesInMs: 1 }]
+    findings.add({
       rejected: [{ clerkId: 'user_rejected', reason: 'why' }],
+      pendingUsers: waiting('user_pending'),
+      kept: ['user_withheld'],
+      undeletable: [{ clerkId: 'user_refused', reason: 'refused' }],
+      pendingRows: waiting('user_doubtful'),
+    })
+    expect(differenceOf(findings)).toEqual({
+      altered: [],
+      rejected: [
+        { clerkId: 'user_rejected', reason: 'why' },
+        { clerkId: 'user_refused', reason: 'refused' },
+      ],
       pending: ['user_pending'],
       withheld: ['user_withheld'],
       kept: ['user_refused'],
@@ -22,14 +28,13 @@ describe('the known difference', () => {
   })
 
   test('holds at most 20,000 names of each kind, so that the state stays small', () => {
-    const tally = new Tally()
-    const { withheld, refused, pending } = tally.kept
-    for (let index = 0; index <= 20_000; index++) {
-      tally.rejected.set(`user_${index}`, 'why')
-      for (const names of [tally.pendingUsers, withheld, refused, pending]) names.add(`user_${index}`)
-    }
-    for (let index = 0; index < 20_001; index++) tally.altered.set(`user_${index}`, 'x')
-    const sizes = Object.values(differenceOf(tally)).map((names) => names.length)
+    const ids = Array.from({ length: 20_001 }, (_, index) => `user_${index}`)
+    const rejected = ids.map((clerkId) => ({ clerkId, reason: 'why' }))
+    const pending = ids.map((clerkId) => ({ clerkId, settlesInMs: 1 }))
+    const findings = new Findings('full')
+    findings.add({ rejected, undeletable: rejected, pendingUsers: pending, pendingRows: pending, kept: ids })
+    findings.add({ altered: ids.map((id) => [id, 'x']) })
+    const sizes = Object.values(differenceOf(findings)).map((names) => names.length)
     expect(sizes).toEqual([20_000, 20_000, 20_000, 20_000, 20_000, 20_000])
   })
 

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { type ErrorKind, SyncError } from '../../src/errors.ts'
-import { Tally } from '../../src/sync/pass.ts'
+import type { Counts } from '../../src/sync/finding.ts'
+import { Findings } from '../../src/sync/findings.ts'
 import {
   describeError,
   exitCodeOf,
@@ -15,16 +16,35 @@ import {
 const noFlags = { detailedExitcode: false, skipIfRunning: false }
 const detailed = { ...noFlags, detailedExitcode: true }
 
-type Facts = Partial<Pick<Tally, 'complete' | 'unproven' | 'shortfall' | 'unexplained' | 'unreadable'>> & {
-  counts?: Partial<Tally['counts']>
+interface Facts {
+  complete?: boolean
+  unproven?: boolean
+  shortfall?: number
+  unexplained?: number
+  unreadable?: number
+  counts?: Partial<Counts>
   rejected?: string[]
 }
 
-function tallyOf({ counts, rejected = [], ...facts }: Facts): Tally {
-  const tally = Object.assign(new Tally(), facts)
-  Object.assign(tally.counts, counts)
-  for (const clerkId of rejected) tally.rejected.set(clerkId, 'refused by a_check (23514)')
-  return tally
+const idsOf = (count = 0) => Array.from({ length: count }, (_, index) => `user_${index}`)
+
+function findingsOf({ counts = {}, rejected = [], complete, unproven, ...facts }: Facts): Findings {
+  const findings = new Findings('full')
+  findings.add({
+    ...facts,
+    seen: counts.seen ?? 0,
+    created: idsOf(counts.created),
+    updated: idsOf(counts.updated),
+    refreshed: idsOf(counts.refreshed),
+    unchanged: idsOf(counts.unchanged),
+    deleted: idsOf(counts.deleted),
+    pendingUsers: idsOf(counts.pending).map((clerkId) => ({ clerkId, settlesInMs: 1 })),
+    kept: idsOf(counts.withheld),
+    rejected: rejected.map((clerkId) => ({ clerkId, reason: 'refused by a_check (23514)' })),
+    ...(complete === false ? { isIncomplete: true } : {}),
+    ...(unproven === true ? { isUnproven: true } : {}),
+  })
+  return findings
 }
 
 function outcomeOf(
@@ -32,15 +52,15 @@ function outcomeOf(
   options: { dryRun?: boolean; policy?: 'sync' | 'upsert-only'; error?: unknown; hasWritten?: boolean } = {},
 ) {
   const { dryRun = false, policy = 'sync', error, hasWritten = false } = options
-  const tally = tallyOf(facts)
+  const findings = findingsOf(facts)
   const report: Report = {
     runId: dryRun ? null : 1,
     pass: 'full',
     trigger: 'cli',
-    status: statusOf(tally, policy, error, hasWritten),
+    status: statusOf(findings, policy, error, hasWritten),
     dryRun,
     instanceId: 'ins_1',
-    counts: tally.total(),
+    counts: findings.counts(),
     requests: { total: 5, throttled: 0 },
     notes: [],
     startedAt: '2026-01-01T00:00:00.000Z',
@@ -48,7 +68,7 @@ function outcomeOf(
     durationMs: 1500,
     error: describeError(error),
   }
-  return { report, error, complete: tally.complete }
+  return { report, error, complete: findings.isComplete() }
 }
 
 const codeOf = (facts: Facts, options: Parameters<typeof outcomeOf>[1] = {}, flags = noFlags) =>
@@ -90,9 +110,9 @@ describe('a run that met its end', () => {
   })
 
   test('counts unreadable users among the rejected, and names them last', () => {
-    const tally = tallyOf({ rejected: ['user_a'], unreadable: 2 })
-    expect(tally.total().rejected).toBe(3)
-    expect(tally.rejections()).toEqual([
+    const findings = findingsOf({ rejected: ['user_a'], unreadable: 2 })
+    expect(findings.counts().rejected).toBe(3)
+    expect(findings.rejections()).toEqual([
       { clerkId: 'user_a', reason: 'refused by a_check (23514)' },
       { clerkId: '(unreadable)', reason: '2 users without a readable id' },
     ])

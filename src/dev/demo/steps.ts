@@ -1,6 +1,6 @@
 // The story, a step each: what happens in Clerk, what is typed, and what must be true afterwards.
 import { isDeepStrictEqual } from 'node:util'
-import type { Counts } from '../../sync/pass.ts'
+import type { Counts } from '../../sync/finding.ts'
 import { seedUsers } from '../sandbox/seed.ts'
 import { type Sandbox, startSandbox } from '../sandbox/server.ts'
 import { lineOf, type Played, type Stage } from './stage.ts'
