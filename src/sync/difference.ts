@@ -45,6 +45,20 @@ export function differenceOf(findings: Findings): NamedDifference {
   }
 }
 
+/**
+ * What the passes before have met as altered of rows that stay and whose users this pass has not seen: forgotten, it would
+ * be written once more as soon as they are seen again.
+ */
+export function stillAltered(
+  known: ReadonlyMap<string, string>,
+  difference: NamedDifference,
+): NonNullable<Difference['altered']> {
+  const { withheld, kept, doubtful, altered = [] } = difference
+  const staying = new Set([...withheld, ...kept, ...doubtful])
+  for (const [id] of altered) staying.delete(id)
+  return [...known].filter(([id]) => staying.has(id)).slice(0, namesMax - altered.length)
+}
+
 /** The users that may be without a row. */
 export function mayLackRow(difference: NamedDifference): string[] {
   return [...new Set([...difference.rejected.map((each) => each.clerkId), ...difference.pending])]

@@ -7,7 +7,7 @@ import { confirmAbsences, deleteAbsent } from './absences.ts'
 import { approvalNotes, groupBySince } from './approval.ts'
 import type { ClerkClock } from './clock.ts'
 import { countAgain, countUsers } from './count.ts'
-import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
+import { beyond, type Difference, differenceOf, lackUser, mayLackRow, stillAltered } from './difference.ts'
 import type { Findings } from './findings.ts'
 import { shortfallOf } from './guard.ts'
 import { newestKept, readNewest } from './newest.ts'
@@ -115,6 +115,7 @@ async function closeFullPass(
     watermark: watermarkOf(versionOf(newest), pass.clock),
     difference: {
       ...named,
+      altered: [...(named.altered ?? []), ...stillAltered(pass.altered, named)],
       withheldSince: groupBySince(named.withheld, pass.known, pass.startedAt),
       unexplained,
       newest: await readNewest(pass, newestIds),

@@ -1,6 +1,6 @@
 // What a full pass leaves open, and whether two counts agree with it.
 import { describe, expect, test } from 'vitest'
-import { beyond, differenceOf, lackUser, mayLackRow } from '../../src/sync/difference.ts'
+import { beyond, differenceOf, lackUser, mayLackRow, stillAltered } from '../../src/sync/difference.ts'
 import { Findings } from '../../src/sync/findings.ts'
 
 describe('the known difference', () => {
@@ -56,6 +56,19 @@ describe('the known difference', () => {
   test('counts a row that is withheld and refused once, as one that lacks a user; a doubtful one may have it', () => {
     expect(lackUser(difference)).toEqual(['user_d', 'user_e', 'user_f'])
   })
+})
+
+test('what was met as altered is remembered of rows that stay unseen, and of no others', () => {
+  const known = new Map([...'abcde'].map((letter) => [`user_${letter}`, 'before']))
+  const difference = {
+    ...{ rejected: [], pending: [], withheld: ['user_a'], kept: ['user_b'], doubtful: ['user_c', 'user_d'] },
+    altered: [['user_d', 'now']] as const,
+  }
+  expect(stillAltered(known, difference).map(([id]) => id)).toEqual(['user_a', 'user_b', 'user_c'])
+  const many = Array.from({ length: 19_999 }, (_, index) => [`user_${index}`, 'now'] as const)
+  expect(stillAltered(known, { ...difference, altered: many })).toEqual([['user_a', 'before']])
+  const { altered: _none, ...earlier } = difference
+  expect(stillAltered(known, earlier)).toHaveLength(4)
 })
 
 describe('two counts', () => {
