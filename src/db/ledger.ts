@@ -3,24 +3,11 @@
 import { sql } from 'drizzle-orm'
 import { SyncError } from '../errors.ts'
 import { bringBackTimes, soon } from './clock.ts'
-import {
-  arrayParameter,
-  type Database,
-  type Executor,
-  PostgresRefusal,
-  query,
-  transaction,
-} from './database.ts'
-import { asPrivilegeRefusal } from './failures.ts'
-import { transactionMsFor } from './patience.ts'
+import { arrayParameter, type Database, type Executor, query, transaction } from './database.ts'
 import type { Shape } from './shape.ts'
 
 /** A holder silent for so long has died or sleeps; six heartbeats. */
 const silentAfter = sql.raw(`interval '30 seconds'`)
-/** How long a write waits for the app's locks. Longer would hold up everyone behind one long transaction. */
-const lockTimeout = sql.raw(`'2s'`)
-/** Any number will do, as long as no other part of the app locks the same one: "clerk-sx" in ASCII. */
-const fence = sql.raw('7163371136806975352')
 
 export interface Lease {
   readonly runId: number
@@ -228,52 +215,6 @@ export async function forgetOldRuns(executor: Executor): Promise<void> {
     sql`delete from clerk_sync.runs where started_at < now() - interval '30 days'
         and id < (select max(id) from clerk_sync.runs)`,
   )
-}
-
-/**
- * A transaction that writes to `users`. `fence` says what for: `shared` if it may insert, `exclusive` if it deletes,
- * `none` if it only updates. Then a deletion sees every earlier insert, and every later insert sees the tombstone.
- * Throws `busy` if the run is no longer `running` (`runId` null: a webhook's write, which has no run), and
- * `PostgresRefusal` for a fence, a lock or a row that was not to be had, a right that the role lacks, and a deletion that
- * took longer than `database.deleteMsMax`.
- */
-export async function writeTransaction<T>(
-  database: Database,
-  options: { runId: number | null; fence: 'shared' | 'exclusive' | 'none' },
-  write: (tx: Executor) => Promise<T>,
-): Promise<T> {
-  const deleteTimeout = sql.raw(`'${database.deleteMsMax}ms'`)
-  const work = transaction(
-    database,
-    async (tx) => {
-      await query(tx, sql`set local lock_timeout = ${lockTimeout}`)
-      // Alone and before any other lock: together with an insert it would look with older eyes, after row locks it
-      // would deadlock.
-      if (options.fence !== 'none') await takeFence(tx, options.fence)
-      if (options.fence === 'exclusive') await query(tx, sql`set local statement_timeout = ${deleteTimeout}`)
-      if (options.runId !== null) await requireLease(tx, options.runId)
-      return write(tx)
-    },
-    transactionMsFor(database.deleteMsMax),
-  )
-  return work.catch((error: unknown) => {
-    throw asPrivilegeRefusal(error)
-  })
-}
-
-async function takeFence(tx: Executor, mode: 'shared' | 'exclusive'): Promise<void> {
-  const lock = sql.raw(mode === 'shared' ? 'pg_advisory_xact_lock_shared' : 'pg_advisory_xact_lock')
-  try {
-    await query(tx, sql`select ${lock}(${fence})`)
-  } catch (error) {
-    throw error instanceof PostgresRefusal ? new PostgresRefusal('fence', error.code, 'fence') : error
-  }
-}
-
-/** A plain look, no row lock: a heartbeat must never wait for a page. */
-async function requireLease(tx: Executor, runId: number): Promise<void> {
-  const rows = await query(tx, sql`select from clerk_sync.runs where id = ${runId} and status = 'running'`)
-  if (rows.length === 0) throw leaseLost(runId)
 }
 
 /** The error of a run that was silent for too long and has been replaced. */

@@ -1,19 +1,18 @@
 // The SQL's side of deletions: rows that may go are deleted in small transactions, each of which looks once more whether it
 // still may. One row that Postgres does not let go holds up no other.
-import { PostgresRefusal } from '../db/database.ts'
+import { type Executor, PostgresRefusal } from '../db/database.ts'
 import { statementMsFor } from '../db/patience.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import { deleteUsers } from '../db/tombstones.ts'
 import { readRows } from '../db/users.ts'
 import { type Allowance, isStillAllowed, readAllowance } from './allowance.ts'
 import { becauseOf } from './deletion-policy.ts'
-import { writeFenced } from './fenced.ts'
 import type { Finding } from './finding.ts'
 import type { PassContext } from './pass.ts'
+import { lockTries, passTransaction, refusalOf } from './pass-transaction.ts'
 import { leftForGrace } from './pending.ts'
 import { rejectDeletion } from './refusals.ts'
 import { showLost, withhold } from './withheld.ts'
-import { lockTries } from './writer.ts'
 
 /** An app's cascade may be slow; a transaction stays short. */
 const deletionsPerTransaction = 20
@@ -91,26 +90,20 @@ const untriedText = 'deletion left for the next run: those before it took too lo
 
 /**
  * Deletes the rows in one transaction. Returns the ids deleted, undefined where that is no longer allowed, or what
- * Postgres refuses it by; a single deletion behind a lock is tried again.
+ * Postgres refuses it by.
  */
-async function tryToDelete(
+function tryToDelete(
   pass: PassContext,
   rows: readonly CurrentRow[],
   hourlyMax: number,
 ): Promise<string[] | undefined | PostgresRefusal> {
   const milliseconds = statementMsFor(pass.database.deleteMsMax)
-  for (let tryNumber = 1; ; tryNumber++) {
-    try {
-      return await writeFenced(pass, 'exclusive', async (tx) =>
-        (await isStillAllowed(tx, pass, rows.length, hourlyMax))
-          ? deleteUsers(tx, rows, pass.runId, milliseconds)
-          : undefined,
-      )
-    } catch (error) {
-      if (!(error instanceof PostgresRefusal)) throw error
-      if (rows.length > 1 || error.kind !== 'lock' || tryNumber >= lockTries) return error
-    }
-  }
+  const write = async (tx: Executor) =>
+    (await isStillAllowed(tx, pass, rows.length, hourlyMax))
+      ? deleteUsers(tx, rows, pass.runId, milliseconds)
+      : undefined
+  const tries = rows.length === 1 ? lockTries.ofOne : lockTries.ofMany
+  return refusalOf(() => passTransaction(pass, 'exclusive', write, tries))
 }
 
 /** What became of rows whose deletion Postgres took. */

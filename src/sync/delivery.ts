@@ -3,13 +3,13 @@
 // has read all of Clerk, may lift one.
 import { readAltered } from '../db/altered.ts'
 import { type Database, type Executor, PostgresRefusal } from '../db/database.ts'
-import { writeTransaction } from '../db/ledger.ts'
 import { statementMsFor } from '../db/patience.ts'
 import type { DesiredUser, SyncedValues } from '../db/schema.ts'
 import type { Shape } from '../db/shape.ts'
 import { deleteUser } from '../db/tombstones.ts'
 import { readUniqueColumns } from '../db/unique.ts'
 import { insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
+import { writeTransaction } from '../db/write-transaction.ts'
 import { isSyncError, SyncError } from '../errors.ts'
 import { alterationText, isKnownAlteration } from './altered.ts'
 import { deletesRows, type Policy } from './deletion-policy.ts'
@@ -40,7 +40,7 @@ export interface Delivered {
 }
 
 /** A lock is tried again at once; Svix tries a 503 again in seconds. */
-const tries = 2
+const tries = { lock: 2, fence: 2 }
 /** Every tombstone is younger than that. */
 const always = Number.NEGATIVE_INFINITY
 
@@ -66,7 +66,7 @@ export async function deliverUser(
     return outcome
   }
   const written = await orRefusal(async () => {
-    const outcome = await writeTransaction(database, { runId: null, fence: 'none' }, async (tx) => {
+    const outcome = await writeTransaction(database, { runId: null, fence: 'none', tries }, async (tx) => {
       // Within the transaction: outside of it a lock on the whole table would be waited for without end.
       const [row] = await readRows(tx, [user.clerkId], shape)
       if (row === undefined) return undefined
@@ -76,7 +76,7 @@ export async function deliverUser(
       return noteAlteration(tx, await writeNewer(tx, write))
     })
     if (outcome !== undefined) return outcome
-    return writeTransaction(database, { runId: null, fence: 'shared' }, async (tx) => {
+    return writeTransaction(database, { runId: null, fence: 'shared', tries }, async (tx) => {
       const created = await insertUsers(tx, [user], always)
       return noteAlteration(tx, created.length > 0 ? 'created' : await writeNewer(tx, user))
     })
@@ -164,7 +164,7 @@ export async function deliverDeletion(
   others?.waiting.delete(clerkId)
   if (!deletesRows(policy)) return { outcome: 'kept' }
   const deleted = await orRefusal(async () => {
-    const isDeleted = await writeTransaction(database, { runId: null, fence: 'exclusive' }, (tx) =>
+    const isDeleted = await writeTransaction(database, { runId: null, fence: 'exclusive', tries }, (tx) =>
       deleteUser(tx, clerkId, statementMsFor(database.deleteMsMax)),
     )
     return isDeleted ? 'deleted' : 'absent'
@@ -183,28 +183,24 @@ async function writeNewer(tx: Executor, user: DesiredUser): Promise<DeliveryOutc
 
 /** The outcome, or what the app's schema refuses the row by. Throws for all that a repeat can cure. */
 async function orRefusal(write: () => Promise<DeliveryOutcome>): Promise<DeliveryOutcome | PostgresRefusal> {
-  for (let tryNumber = 1; ; tryNumber++) {
-    try {
-      return await write()
-    } catch (error) {
-      if (!(error instanceof PostgresRefusal)) throw error
-      if (error.kind === 'row') return error
-      if (error.kind === 'privilege') {
-        throw new SyncError('configuration', 'the database role lacks a privilege', {
-          hint: 'Grant what docs/configuration.md lists to the role in DATABASE_URL.',
-          facts: { code: error.code },
-        })
-      }
-      if (error.kind === 'timeout') {
-        throw new SyncError('transient', 'the write was cut off because it took too long', {
-          hint: 'Is an index missing on a table that refers to users? DELETE_TIMEOUT_SECONDS is how long a deletion may take.',
-          facts: { code: error.code },
-        })
-      }
-      if (tryNumber < tries) continue
-      throw new SyncError('transient', 'another transaction held the row for too long', {
-        facts: { code: error.code },
+  try {
+    return await write()
+  } catch (error) {
+    if (!(error instanceof PostgresRefusal)) throw error
+    if (error.kind === 'row') return error
+    const facts = { code: error.code }
+    if (error.kind === 'privilege') {
+      throw new SyncError('configuration', 'the database role lacks a privilege', {
+        hint: 'Grant what docs/configuration.md lists to the role in DATABASE_URL.',
+        facts,
       })
     }
+    if (error.kind === 'timeout') {
+      throw new SyncError('transient', 'the write was cut off because it took too long', {
+        hint: 'Is an index missing on a table that refers to users? DELETE_TIMEOUT_SECONDS is how long a deletion may take.',
+        facts,
+      })
+    }
+    throw new SyncError('transient', 'another transaction held the row for too long', { facts })
   }
 }

@@ -2,9 +2,9 @@
 import { noteFirstSeen } from '../db/first-seen.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import { deletesRows } from './deletion-policy.ts'
-import { writeFenced } from './fenced.ts'
 import type { Finding } from './finding.ts'
 import type { PassContext } from './pass.ts'
+import { passTransaction } from './pass-transaction.ts'
 
 const dayMs = 24 * 3600_000
 
@@ -35,7 +35,7 @@ export async function noteAges(pass: PassContext, rows: readonly CurrentRow[]): 
   if (ids.length === 0) return {}
   const count = pass.dryRun
     ? await noteFirstSeen(pass.database.db, ids, pass.shape, true)
-    : await writeFenced(pass, 'none', (tx) => noteFirstSeen(tx, ids, pass.shape, false))
+    : await passTransaction(pass, 'none', (tx) => noteFirstSeen(tx, ids, pass.shape, false))
   if (count === 0) return {}
   return {
     notes: [

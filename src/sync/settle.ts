@@ -7,10 +7,10 @@ import type { DesiredUser } from '../db/schema.ts'
 import { readUniqueColumns } from '../db/unique.ts'
 import { rejectAlteredRows } from './altered.ts'
 import { applyUsers } from './apply.ts'
-import { writeFenced } from './fenced.ts'
 import type { Finding, Rejection } from './finding.ts'
 import { type Findings, refusalsPerConstraint } from './findings.ts'
 import type { PassContext } from './pass.ts'
+import { passTransaction } from './pass-transaction.ts'
 import type { Change } from './plan.ts'
 import { isUnique, type Refused, rejectWrite, tooMany, type Withheld } from './refusals.ts'
 import { settleTogether } from './together.ts'
@@ -123,7 +123,7 @@ async function settleStanding(pass: PassContext, standing: ReadonlyMap<string, S
     // Each round finds at least one who is stuck.
     { membersMin: 2, stuckMax: refusalsPerConstraint, roundsMax: refusalsPerConstraint + 1 },
     (fence, write) =>
-      writeFenced(pass, fence, async (tx) => {
+      passTransaction(pass, fence, async (tx) => {
         const written = await write(tx)
         altered = await readAltered(tx, writes)
         return written

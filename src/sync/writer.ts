@@ -6,14 +6,11 @@ import { type CurrentRow, syncedKeys } from '../db/schema.ts'
 import { readTombstones } from '../db/tombstones.ts'
 import { insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
 import { rejectAlteredRows } from './altered.ts'
-import { writeFenced } from './fenced.ts'
 import type { Finding } from './finding.ts'
 import type { PassContext } from './pass.ts'
+import { lockTries, passTransaction, refusalOf } from './pass-transaction.ts'
 import type { Change, Plan } from './plan.ts'
 import type { Refuse } from './refusals.ts'
-
-/** How often a write is tried when another transaction is in the way. */
-export const lockTries = 2
 
 export type Batch = Pick<Plan, 'creates' | 'updates' | 'refreshes'>
 
@@ -29,7 +26,7 @@ export async function* writeChanges(
   refuse: Refuse,
 ): AsyncGenerator<Finding, void> {
   const changes = changesOf(batch)
-  const written = await tryToWrite(pass, batch)
+  const written = await refusalOf(() => writeBatch(pass, batch))
   if (!(written instanceof PostgresRefusal)) {
     yield written
     const ids = new Set([written.updated, written.refreshed, written.created].flat())
@@ -48,19 +45,6 @@ export async function* writeChanges(
   for (const part of partsOf(batch, partSizeOf(changes.length, written))) {
     pass.signal.throwIfAborted()
     yield* writeChanges(pass, part, refuse)
-  }
-}
-
-/** Writes the batch in one transaction. Returns what Postgres refuses it by; a single write behind a lock is tried again. */
-async function tryToWrite(pass: PassContext, batch: Batch): Promise<Written | PostgresRefusal> {
-  for (let tryNumber = 1; ; tryNumber++) {
-    try {
-      return await writeBatch(pass, batch)
-    } catch (error) {
-      if (!(error instanceof PostgresRefusal)) throw error
-      const isAlone = changesOf(batch).length === 1
-      if (!isAlone || error.kind !== 'lock' || tryNumber >= lockTries) return error
-    }
   }
 }
 
@@ -93,7 +77,7 @@ type Written = Finding & {
 async function writeBatch(pass: PassContext, plan: Batch): Promise<Written> {
   const writes = (changes: readonly Change[]) => changes.map((change) => change.write)
   const all = writes(changesOf(plan))
-  const { altered, ...written } = await writeFenced(
+  const { altered, ...written } = await passTransaction(
     pass,
     plan.creates.length > 0 ? 'shared' : 'none',
     async (tx) => ({
@@ -103,6 +87,7 @@ async function writeBatch(pass: PassContext, plan: Batch): Promise<Written> {
       created: plan.creates.length > 0 ? await insertUsers(tx, writes(plan.creates), pass.youngSince) : [],
       altered: await readAltered(tx, all),
     }),
+    all.length === 1 ? lockTries.ofOne : lockTries.ofMany,
   )
   return { ...written, ...rejectAlteredRows(altered, all) }
 }

@@ -13,9 +13,9 @@ import {
   noteEndedRun,
   type RunRecord,
   readRuns,
-  writeTransaction,
 } from '../../src/db/ledger.ts'
 import { readShape } from '../../src/db/shape.ts'
+import { writeTransaction } from '../../src/db/write-transaction.ts'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
 import { exitCodeOf } from '../../src/sync/report.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'

@@ -1,9 +1,9 @@
 // What a unique constraint reads, and rows that are blanked within a transaction: by the same guards as any write.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { type Database, type Executor, openDatabase, savepoint } from '../../src/db/database.ts'
-import { writeTransaction } from '../../src/db/ledger.ts'
 import { blankUsers, readUniqueColumns } from '../../src/db/unique.ts'
 import { insertUsers, updateUsers, type Write } from '../../src/db/users.ts'
+import { writeTransaction } from '../../src/db/write-transaction.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 const version = Date.parse('2026-03-01T12:00:00.123Z')

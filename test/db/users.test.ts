@@ -7,7 +7,6 @@ import {
   PostgresRefusal,
   transaction,
 } from '../../src/db/database.ts'
-import { writeTransaction } from '../../src/db/ledger.ts'
 import type { SyncedValues } from '../../src/db/schema.ts'
 import { readShape } from '../../src/db/shape.ts'
 import { deleteUsers, forgetOldTombstones, readTombstones } from '../../src/db/tombstones.ts'
@@ -20,6 +19,7 @@ import {
   updateUsers,
   type Write,
 } from '../../src/db/users.ts'
+import { writeTransaction } from '../../src/db/write-transaction.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 const version = Date.parse('2026-03-01T12:00:00.123Z')

@@ -85,26 +85,6 @@ const runs = faultsIn(
       "started_at < now() - interval '41 days'",
     ],
     ['the newest run is forgotten', '\n        and id < (select max(id) from clerk_sync.runs)', ''],
-    [
-      'the lease is not looked at',
-      'if (options.runId !== null) await requireLease',
-      'if (false) await requireLease',
-    ],
-    [
-      'any run that ever was holds the lease',
-      "select from clerk_sync.runs where id = ${runId} and status = 'running'`",
-      'select from clerk_sync.runs where id = ${runId}`',
-    ],
-    [
-      'whoever runs holds the lease',
-      "select from clerk_sync.runs where id = ${runId} and status = 'running'`",
-      "select from clerk_sync.runs where status = 'running'`",
-    ],
-    [
-      'the look at the lease locks it',
-      "where id = ${runId} and status = 'running'`)",
-      "where id = ${runId} and status = 'running' for update`)",
-    ],
     ['the guard’s hour has 58 minutes', "interval '1 hour'", "interval '58 minutes'"],
     ['the guard’s hour has 62 minutes', "interval '1 hour'", "interval '62 minutes'"],
     ['an approved deletion counts', ' and approve_deletes is null', ''],
@@ -205,7 +185,7 @@ const clock = faultsIn(
 )
 
 const fence = faultsIn(
-  'db/ledger.ts',
+  'db/write-transaction.ts',
   ['test/db/users.test.ts'],
   [
     ['there is no fence', "if (options.fence !== 'none') await", 'if (false) await'],
@@ -266,6 +246,33 @@ const fence = faultsIn(
   ],
 )
 
+const look = faultsIn(
+  'db/write-transaction.ts',
+  ['test/db/ledger.test.ts'],
+  [
+    [
+      'the lease is not looked at',
+      'if (options.runId !== null) await requireLease',
+      'if (false) await requireLease',
+    ],
+    [
+      'any run that ever was holds the lease',
+      "select from clerk_sync.runs where id = ${runId} and status = 'running'`",
+      'select from clerk_sync.runs where id = ${runId}`',
+    ],
+    [
+      'whoever runs holds the lease',
+      "select from clerk_sync.runs where id = ${runId} and status = 'running'`",
+      "select from clerk_sync.runs where status = 'running'`",
+    ],
+    [
+      'the look at the lease locks it',
+      "where id = ${runId} and status = 'running'`)",
+      "where id = ${runId} and status = 'running' for update`)",
+    ],
+  ],
+)
+
 const deleted = faultsIn(
   'db/ledger.ts',
   ['test/db/users.test.ts'],
@@ -309,4 +316,13 @@ const keeping = faultsIn(
   ],
 )
 
-export const leaseFaults = [...runs, ...ticks, ...numbers, ...clock, ...fence, ...deleted, ...keeping]
+export const leaseFaults = [
+  ...runs,
+  ...ticks,
+  ...numbers,
+  ...clock,
+  ...fence,
+  ...look,
+  ...deleted,
+  ...keeping,
+]

@@ -36,7 +36,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'fence gone',
-    edits: [['db/ledger.ts', "if (options.fence !== 'none') await", 'if (false) await']],
+    edits: [['db/write-transaction.ts', "if (options.fence !== 'none') await", 'if (false) await']],
   },
   {
     name: 'list by id not believed',
@@ -113,7 +113,11 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'lease ignored',
     edits: [
-      ['db/ledger.ts', 'if (options.runId !== null) await requireLease', 'if (false) await requireLease'],
+      [
+        'db/write-transaction.ts',
+        'if (options.runId !== null) await requireLease',
+        'if (false) await requireLease',
+      ],
     ],
   },
   {
