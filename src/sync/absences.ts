@@ -1,11 +1,10 @@
 // What a full pass does about rows that no page returned: it has Clerk confirm that their users are gone, plans those who
 // are not, and deletes what the policy and the guard allow. Nothing is deleted unless the pass has read all of Clerk.
 import type { CurrentRow } from '../db/schema.ts'
-import { type Allowance, readAllowance } from './allowance.ts'
+import { readAllowance } from './allowance.ts'
 import { readApprovedRows, settleApprovedRows } from './approval.ts'
 import { candidatesPerRequest, confirmAlone, confirmCandidates } from './candidates.ts'
-import { decideDeletions, isApproved } from './deletion-policy.ts'
-import { deleteRows } from './deletions.ts'
+import { type Allowance, decideDeletions, isApproved } from './deletion-policy.ts'
 import type { Findings } from './findings.ts'
 import { syncUsers } from './page.ts'
 import type { PassContext } from './pass.ts'
@@ -13,9 +12,6 @@ import { leftForGrace, leftUnproven, noteAges } from './pending.ts'
 import { isSettled } from './plan.ts'
 import type { Sightings } from './sightings.ts'
 import { keepBack } from './withheld.ts'
-
-/** A dry run asks about so many rows also where the guard lets fewer through: it is there to show which ones are gone. */
-const shownMax = 10_000
 
 /** What asking for the candidates by id has shown. */
 export interface Absences {
@@ -47,7 +43,7 @@ export async function confirmAbsences(
   const approved = readApprovedRows(pass)
   // A pass that saw nobody has no canary: only an operator's word makes its answers count.
   const mayAskAnyway = pass.options.approveDeletes !== undefined
-  const askedMax = pass.dryRun ? Math.max(allowance.allowed, shownMax) : allowance.allowed
+  const askedMax = Math.max(allowance.allowed, pass.writer.absentMin)
   // Rows that are not on the approved list do not use the approval up.
   const usesAllowance = (row: CurrentRow) => approved === 'unknown' || isApproved(approved, row.clerkId)
   const absent: CurrentRow[] = []
@@ -101,7 +97,7 @@ export async function deleteAbsent(
   const unsettled = rows.filter((row) => !isSettled(row, pass.clock))
   const settled = rows.filter((row) => isSettled(row, pass.clock))
   findings.add(leftForGrace(pass, unsettled))
-  await findings.collect(deleteRows(pass, settled, allowance))
+  await findings.collect(pass.writer.deleteRows(pass, settled, allowance))
 }
 
 /** Returns the rows whose users Clerk denies also when it is asked for them alone. */

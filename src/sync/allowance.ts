@@ -4,15 +4,10 @@ import type { Executor } from '../db/database.ts'
 import { readHold } from '../db/hold.ts'
 import { countRecentDeletions } from '../db/ledger.ts'
 import { countRows } from '../db/users.ts'
-import type { Allowance as RunAllowance } from './deletion-policy.ts'
+import type { Allowance } from './deletion-policy.ts'
 import type { Findings } from './findings.ts'
 import { allowedDeletions } from './guard.ts'
 import type { PassContext, PassOptions } from './pass.ts'
-
-/** How many rows a run may delete, and all runs within the hour. */
-export interface Allowance extends RunAllowance {
-  readonly hourlyMax: number
-}
 
 /** Returns how many rows the run may delete now. `holdToCome` is the hold that a dry run's creates would bring. */
 export async function readAllowance(pass: PassContext, holdToCome: string | undefined): Promise<Allowance> {

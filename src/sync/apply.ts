@@ -1,14 +1,13 @@
-// Plan and apply for the users at hand: reads their rows, plans, and writes or, in a dry run, shows what it would write.
+// Plan and apply for the users at hand: reads their rows, plans, and has the plan written.
 import type { CurrentRow, DesiredUser } from '../db/schema.ts'
-import { readTombstones, wereDeletedByRuns } from '../db/tombstones.ts'
+import { readTombstones } from '../db/tombstones.ts'
 import { readRows } from '../db/users.ts'
 import { leaveAltered } from './altered.ts'
 import type { Finding } from './finding.ts'
-import { withoutRefused } from './forecast.ts'
 import type { PassContext } from './pass.ts'
 import { isSettled, type Plan, planDoubtful, planPage } from './plan.ts'
-import { type Refuse, refuseForNow } from './refusals.ts'
-import { writeChanges } from './writer.ts'
+import { refuseForNow } from './refusals.ts'
+import type { Refuse } from './refuse.ts'
 
 /** Clerk takes up to 100 ids in one request. */
 const idsPerRequest = 100
@@ -66,24 +65,5 @@ async function* applyPlan(pass: PassContext, plan: Plan, refuse: Refuse): AsyncG
     pendingUsers: plan.pending.map((clerkId) => ({ clerkId, settlesInMs })),
   }
   if (plan.creates.length + plan.updates.length + plan.refreshes.length === 0) return
-  if (pass.dryRun) yield await showPlan(pass, plan)
-  else yield* writeChanges(pass, plan, refuse)
-}
-
-async function showPlan(pass: PassContext, plan: Plan): Promise<Finding> {
-  const creates = withoutRefused(pass.shape, plan.creates)
-  const updates = withoutRefused(pass.shape, plan.updates)
-  const idsOf = (changes: Plan['creates']) => changes.map((change) => change.write.clerkId)
-  const created = idsOf(creates.taken)
-  const isReturn = await wereDeletedByRuns(pass.database.db, created, pass.youngSince, pass.shape)
-  for (const change of creates.taken) pass.onChange({ kind: 'create', change })
-  for (const change of updates.taken) pass.onChange({ kind: 'update', change })
-  for (const change of plan.refreshes) pass.onChange({ kind: 'refresh', change })
-  return {
-    created,
-    updated: idsOf(updates.taken),
-    refreshed: idsOf(plan.refreshes),
-    foreseen: [...creates.refused, ...updates.refused],
-    ...(isReturn ? { holdToCome: 'returned' } : {}),
-  }
+  yield* pass.writer.write(pass, plan, refuse)
 }

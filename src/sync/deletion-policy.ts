@@ -18,9 +18,12 @@ export type Policy = 'sync' | 'upsert-only'
 /** Which rows an approval is about. `unknown`: it names a list that no run has left, so that none is approved yet. */
 export type ApprovedRows = 'all' | 'unknown' | ReadonlySet<string>
 
-/** How many rows a run may delete. */
+/** How many rows may be deleted. */
 export interface Allowance {
+  /** By the run. */
   readonly allowed: number
+  /** By all runs within the hour. */
+  readonly hourlyMax: number
   /** Why deletions wait for an operator, as the state keeps it; undefined if they do not, or if one has approved. */
   readonly hold: string | undefined
 }
@@ -40,7 +43,7 @@ export interface DeletionFacts {
   readonly absent: readonly string[]
   /** Rows that Clerk was not asked about, since the run may not delete them anyway, or no answer could prove itself. */
   readonly unasked: readonly string[]
-  readonly allowance: Allowance
+  readonly allowance: Pick<Allowance, 'allowed' | 'hold'>
   readonly approved: ApprovedRows
   /** How many users that Clerk counts no page showed, how many were seen, and how many Clerk counts. */
   readonly reading: { readonly shortfall: number; readonly seen: number; readonly count: number }
@@ -88,7 +91,7 @@ export function isApproved(approved: ApprovedRows, clerkId: string): boolean {
 }
 
 /** Why a run that is not allowed more has to withhold rows. */
-export function becauseOf({ allowed, hold }: Allowance): WithheldBecause {
+export function becauseOf({ allowed, hold }: Pick<Allowance, 'allowed' | 'hold'>): WithheldBecause {
   return hold === undefined ? { kind: 'guard', allowed } : { kind: 'hold', hold }
 }
 

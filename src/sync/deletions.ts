@@ -5,32 +5,26 @@ import { statementMsFor } from '../db/patience.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import { deleteUsers } from '../db/tombstones.ts'
 import { readRows } from '../db/users.ts'
-import { type Allowance, isStillAllowed, readAllowance } from './allowance.ts'
-import { becauseOf } from './deletion-policy.ts'
+import { isStillAllowed, readAllowance } from './allowance.ts'
+import { type Allowance, becauseOf } from './deletion-policy.ts'
 import type { Finding } from './finding.ts'
 import type { PassContext } from './pass.ts'
 import { lockTries, passTransaction, refusalOf } from './pass-transaction.ts'
 import { leftForGrace } from './pending.ts'
 import { rejectDeletion } from './refusals.ts'
-import { showLost, withhold } from './withheld.ts'
+import { withhold } from './withheld.ts'
 
 /** An app's cascade may be slow; a transaction stays short. */
 const deletionsPerTransaction = 20
 /** After so many deletions in a row that each took as long as one may, the others are left for the next run. */
 const slowInARowMax = 5
 
-/** Deletes rows whose users Clerk denies, and leaves tombstones; a dry run shows them. Throws `SyncError`. */
+/** Deletes rows whose users Clerk denies, and leaves tombstones. Throws `SyncError`. */
 export async function* deleteRows(
   pass: PassContext,
   rows: readonly CurrentRow[],
   { hourlyMax }: Allowance,
 ): AsyncGenerator<Finding, void> {
-  if (pass.dryRun) {
-    const deleted = rows.map((row) => row.clerkId)
-    yield { deleted }
-    yield await showLost(pass, 'delete', deleted)
-    return
-  }
   const ordered = startingAt(rows, pass.runId ?? 0)
   let slow = 0
   for (let start = 0; start < rows.length; start += deletionsPerTransaction) {

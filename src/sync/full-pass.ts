@@ -105,7 +105,9 @@ async function closeFullPass(
     countBefore,
     countAfter,
   })
-  if (!pass.dryRun) findings.add({ unexplained: Math.max(0, unexplained - findings.missing()) })
+  if (pass.writer.changesTable) {
+    findings.add({ unexplained: Math.max(0, unexplained - findings.missing()) })
+  }
   // Fewer users than rows: the listing may lag behind deletions. After the grace it cannot; then the count is wrong.
   if (unexplained < 0 && unexplained !== pass.known?.unexplained) {
     findings.add({ settlesInMs: pass.options.graceMs })

@@ -123,7 +123,7 @@ async function gapOf(
 ): Promise<number> {
   const { db } = pass.database
   const rowless = mayLackRow(difference)
-  const created = pass.dryRun ? findings.counts().created : 0
+  const created = pass.writer.changesTable ? 0 : findings.counts().created
   const gap = beyond({
     rows: (await countRows(db, pass.shape)) + created,
     usersWithoutRow: rowless.length - (await countRowsOf(db, rowless, pass.shape)),

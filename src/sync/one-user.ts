@@ -6,7 +6,6 @@ import { applyUsers } from './apply.ts'
 import { readApprovedRows } from './approval.ts'
 import { askByIds } from './candidates.ts'
 import { decideDeletions, deletesRows } from './deletion-policy.ts'
-import { deleteRows } from './deletions.ts'
 import type { Finding } from './finding.ts'
 import type { Findings } from './findings.ts'
 import { desiredOf, seenUsers } from './page.ts'
@@ -65,7 +64,7 @@ async function* deleteIfGone(pass: PassContext, clerkId: string): AsyncGenerator
     reading: { shortfall: 0, seen: 0, count: 0 },
   })
   yield* keepBack(pass, decision, false)
-  if (decision.allowed.length > 0) yield* deleteRows(pass, [row], allowance)
+  if (decision.allowed.length > 0) yield* pass.writer.deleteRows(pass, [row], allowance)
 }
 
 const unprovenText = 'Clerk was asked by id, and its answer proved nothing; the row stays'

@@ -7,8 +7,10 @@ import { clientHeardBy, openClerkClock } from './clock.ts'
 import type { Difference } from './difference.ts'
 import type { Findings } from './findings.ts'
 import type { PassContext } from './pass.ts'
+import { preview } from './preview.ts'
 import { RefusalCounter } from './refusal-counter.ts'
 import type { RunDeps, RunRequest } from './run-request.ts'
+import { tableWriter } from './table-writer.ts'
 
 /** The run of a pass. */
 export interface RunOfPass {
@@ -45,7 +47,7 @@ export async function openPass(
   findings: Findings,
   altered: readonly (readonly [string, string])[] = [],
 ): Promise<PassContext> {
-  const { options, dryRun } = request
+  const { options } = request
   const clocks = deps.clocks ?? { own: () => Date.now(), postgres: () => readClock(deps.database.db) }
   const clock = await openClerkClock(clocks, options.graceMs, (text) => findings.add({ notes: [text] }))
   return {
@@ -53,7 +55,7 @@ export async function openPass(
     database: deps.database,
     shape: start.shape,
     options,
-    dryRun,
+    writer: request.dryRun ? preview : tableWriter,
     runId: start.runId,
     startedAt: start.startedAt,
     known: start.known,

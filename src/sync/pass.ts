@@ -6,9 +6,11 @@ import type { CurrentRow } from '../db/schema.ts'
 import type { Shape } from '../db/shape.ts'
 import type { Log } from '../log.ts'
 import type { ClerkClock } from './clock.ts'
-import type { Policy } from './deletion-policy.ts'
-import type { Change } from './plan.ts'
+import type { Allowance, Policy } from './deletion-policy.ts'
+import type { Findable } from './finding.ts'
+import type { Batch, Change } from './plan.ts'
 import type { RefusalCounter } from './refusal-counter.ts'
+import type { Refuse } from './refuse.ts'
 
 /** A change as a dry run shows it: `delete` has no desired user, `create` no row, and `withhold` is a deletion that is not made. */
 export type ShownChange =
@@ -64,14 +66,30 @@ export interface PassOptions {
   readonly recountDelayMs: number
 }
 
+/** How a pass changes the table. A dry run's has the same face, shows what it would do, and writes nothing. */
+export interface Writer {
+  /** Makes the changes of a plan. */
+  write(pass: PassContext, plan: Batch, refuse: Refuse): Findable
+  /** Deletes rows whose users Clerk denies. */
+  deleteRows(pass: PassContext, rows: readonly CurrentRow[], allowance: Allowance): Findable
+  /** Leaves rows whose deletion is withheld, or which the policy keeps. */
+  leaveRows(pass: PassContext, clerkIds: readonly string[]): Findable
+  /** Notes that rows have been met whose age nothing tells. Returns how many there are. */
+  noteAges(pass: PassContext, clerkIds: readonly string[]): Promise<number>
+  /** So many absent rows are looked for also where the guard lets fewer go. */
+  readonly absentMin: number
+  /** False if what it finds to be changed is not in the table. */
+  readonly changesTable: boolean
+}
+
 export interface PassContext {
   /** The run's, with every answer heard by `clock`. */
   readonly clerk: ClerkClient
   readonly database: Database
   readonly shape: Shape
   readonly options: PassOptions
-  /** True if nothing may be written. */
-  readonly dryRun: boolean
+  /** How it changes the table, or, in a dry run, shows what it would change. */
+  readonly writer: Writer
   /** The run that writes; null in a dry run. A single user's has its line too, without the lease. */
   readonly runId: number | null
   /** The run's start (Postgres's clock, ms). */

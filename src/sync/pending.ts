@@ -1,10 +1,8 @@
 // Rows that wait: for the grace, or for a pass whose answers agree. Nothing is known yet of their users.
-import { noteFirstSeen } from '../db/first-seen.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import { deletesRows } from './deletion-policy.ts'
 import type { Finding } from './finding.ts'
 import type { PassContext } from './pass.ts'
-import { passTransaction } from './pass-transaction.ts'
 
 const dayMs = 24 * 3600_000
 
@@ -33,9 +31,7 @@ export function leftUnproven(pass: PassContext, rows: readonly CurrentRow[]): Fi
 export async function noteAges(pass: PassContext, rows: readonly CurrentRow[]): Promise<Finding> {
   const ids = rows.flatMap((row) => (row.clerkUpdatedAt === null && !row.isDayOld ? [row.clerkId] : []))
   if (ids.length === 0) return {}
-  const count = pass.dryRun
-    ? await noteFirstSeen(pass.database.db, ids, pass.shape, true)
-    : await passTransaction(pass, 'none', (tx) => noteFirstSeen(tx, ids, pass.shape, false))
+  const count = await pass.writer.noteAges(pass, ids)
   if (count === 0) return {}
   return {
     notes: [

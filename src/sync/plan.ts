@@ -46,6 +46,9 @@ export interface Plan {
   readonly doubtful: readonly CurrentRow[]
 }
 
+/** The changes of a plan, or a part of them. */
+export type Batch = Pick<Plan, 'creates' | 'updates' | 'refreshes'>
+
 /**
  * True once a listing can no longer be older news than the row: its version is older than the grace, or so far in the
  * future that no change in Clerk can have made it. A row without a version settles by its age.

@@ -7,11 +7,10 @@ import type { Shape } from '../db/shape.ts'
 import { SyncError } from '../errors.ts'
 import { approvalCommand } from './approval-command.ts'
 import { deletesRows, type Policy } from './deletion-policy.ts'
-import type { Finding } from './finding.ts'
 import { refusalsPerConstraint } from './findings.ts'
 import type { PassContext } from './pass.ts'
-import type { Change } from './plan.ts'
 import { deletionRefusalText, writeRefusalText } from './refusal-text.ts'
+import type { Refuse, Refused } from './refuse.ts'
 
 /**
  * So many users that a unique constraint refuses are told apart with their page. After that a refused batch waits as a
@@ -22,15 +21,6 @@ const refusalsLookedInto = 100
 const lockRefusals = 20
 /** So many users whose write was cut off: each had taken as long as Postgres lets a statement take. */
 const timeoutRefusals = 20
-
-/** What becomes of refused changes; `error` ends the run. */
-export interface Refused {
-  readonly finding: Finding
-  readonly error?: SyncError | undefined
-}
-
-/** Says what becomes of refused changes. Returns undefined where smaller parts of them have to be tried first. */
-export type Refuse = (changes: readonly Change[], refusal: PostgresRefusal) => Refused | undefined
 
 /** Rows whose deletion is withheld: how many of them are there, and their names. */
 export interface Withheld {

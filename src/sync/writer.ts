@@ -9,10 +9,8 @@ import { rejectAlteredRows } from './altered.ts'
 import type { Finding } from './finding.ts'
 import type { PassContext } from './pass.ts'
 import { lockTries, passTransaction, refusalOf } from './pass-transaction.ts'
-import type { Change, Plan } from './plan.ts'
-import type { Refuse } from './refusals.ts'
-
-export type Batch = Pick<Plan, 'creates' | 'updates' | 'refreshes'>
+import type { Batch, Change } from './plan.ts'
+import type { Refuse } from './refuse.ts'
 
 /** What gives up an address goes before what takes one. */
 const kinds = ['updates', 'refreshes', 'creates'] as const

@@ -166,9 +166,9 @@ export const mutants: readonly Mutant[] = [
     name: 'dry run writes',
     edits: [
       [
-        'sync/apply.ts',
-        'if (pass.dryRun) yield await showPlan(pass, plan)',
-        'if (false) yield await showPlan(pass, plan)',
+        'sync/pass-context.ts',
+        'writer: request.dryRun ? preview : tableWriter',
+        'writer: request.dryRun ? { ...preview, write: tableWriter.write } : tableWriter',
       ],
     ],
   },
