@@ -131,6 +131,6 @@ const holdReasons: Record<HoldReason, string> = {
 
 /** The hold in words. */
 export function reasonOf(hold: string): string {
-  const [reason = ''] = hold.split(' ')
-  return reason in holdReasons ? holdReasons[reason as HoldReason] : hold
+  const known = Object.entries(holdReasons).find(([reason]) => hold.startsWith(reason))
+  return known === undefined ? hold : known[1]
 }

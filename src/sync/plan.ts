@@ -11,7 +11,7 @@
 //   the user  | a row that is not newer, equal           | unchanged
 //   the user  | a newer row, within the grace            | pending: a webhook was faster than the listing
 //   the user  | a newer row, settled                     | verify: Clerk is asked for that user by id
-//   no user   | a row                                    | a candidate for deletion, which deletions.ts confirms
+//   no user   | a row                                    | a candidate for deletion, which candidates.ts confirms
 //
 // A row is newer if its version, Clerk's `updated_at`, is. A row without a version (adopted) is older than any.
 import { type CurrentRow, type DesiredUser, syncedKeys } from '../db/schema.ts'

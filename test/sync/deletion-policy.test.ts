@@ -33,7 +33,8 @@ const notOnTheList = { kind: 'not on the list' } as const
 
 describe('the decision about rows without a user', () => {
   test.each<[says: string, over: Partial<DeletionFacts>, decision: Partial<DeletionDecision>]>([
-    ['is empty where there are none', { absent: [], ...{ reading: isGrave } }, {}],
+    ['is empty where there are none', { absent: [], reading: isGrave }, {}],
+    ['is empty where there are none, whatever is approved', { absent: [], approved: 'unknown' }, {}],
     ['lets as many go as the run may delete', {}, { allowed: [a, b] }],
     [
       'withholds all of one too many',
