@@ -30,7 +30,7 @@ export interface NewestRow {
 export type NamedDifference = Omit<Difference, 'unexplained' | 'newest'>
 
 /** More names than this are not kept: then the counts disagree, and a full pass looks again. */
-const namesMax = 20_000
+export const namesMax = 20_000
 
 /** What the findings leave open, without what they cannot explain. */
 export function differenceOf(findings: Findings): NamedDifference {

@@ -1,10 +1,12 @@
 // The line that a run leaves in the table of runs, and with it, in one transaction, where its pass leaves things.
+import { rememberAltered } from '../db/altered.ts'
 import { type Database, transaction } from '../db/database.ts'
 import { forgetFirstSeen } from '../db/first-seen.ts'
 import { endHold } from '../db/hold.ts'
 import { finishRun, forgetOldRuns, type Lease, leaseLost } from '../db/ledger.ts'
 import { saveProgress } from '../db/state.ts'
 import { forgetOldTombstones } from '../db/tombstones.ts'
+import { namesMax } from './difference.ts'
 import { recordOf } from './early-end.ts'
 import { asOperatingError } from './operating-error.ts'
 import type { Report } from './report.ts'
@@ -34,6 +36,10 @@ export async function recordRun(
           await forgetOldRuns(tx)
           await forgetOldTombstones(tx)
           await forgetFirstSeen(tx)
+        } else {
+          // Else a pass that is never complete would write these rows in each run.
+          const { altered } = run.findings.openItems()
+          if (altered.length > 0) await rememberAltered(tx, altered.slice(0, namesMax))
         }
         return true
       },

@@ -48,9 +48,13 @@ export async function deny(simulation: Simulation, random: Random): Promise<void
     if (random.chance(0.3)) return
     clerk.showAll()
     simulation.say('  back')
+    const gone = random.chance(0.5) ? pickLive(simulation, random) : undefined
+    if (gone !== undefined) clerk.delete(gone)
     wait(simulation, random)
     if (random.chance(0.3)) continue
-    await startFullPass(simulation, random)
+    // What an operator has approved before knows nothing of those who are back.
+    const approval = random.chance(0.4) ? { approveDeletes: 3 } : {}
+    await startRun(simulation, { pass: 'full', ...approval })
     await simulation.drain(random)
   }
   // One who is really gone: what a return says of the denials before holds of this one, too.

@@ -48,8 +48,9 @@ export function judgeEnd(scene: Scene, witness: Witness, outcome: RunOutcome): v
   if (outcome.complete && isBlamedOnPages(report) && countMustAgree(scene, witness)) {
     throw say('has taken a count that lagged for users on no page')
   }
+  const ledger = report.runId === null ? undefined : scene.after.runs.get(report.runId)
+  witness.hasRecorded = ledger === report.status
   if (report.runId !== null && !witness.wasFailed) {
-    const ledger = scene.after.runs.get(report.runId)
     if (ledger !== report.status && ledger !== 'abandoned') throw say(`stands in the ledger as ${ledger}`)
   }
   if (witness.isOtherKey && isOver) throw say('has taken another key for the right one')

@@ -38,6 +38,23 @@ export async function trickle(simulation: Simulation, random: Random): Promise<v
     await startRun(simulation, { pass: 'full' })
     await simulation.drain(random)
   }
+  await lookEarly(simulation, random)
+}
+
+/** A user signs in and goes, and a pass comes shortly before the grace is over. */
+async function lookEarly(simulation: Simulation, random: Random): Promise<void> {
+  const { clerk, options } = simulation
+  const id = pickLive(simulation, random)
+  if (id === undefined) return
+  clerk.signIn(id)
+  const event = clerk.events.pop()
+  if (event !== undefined) await deliver(simulation, event, false)
+  await simulation.drain(random)
+  clerk.delete(id)
+  clerk.events.pop()
+  simulation.pass(options.graceMs * 0.8)
+  await startRun(simulation, { pass: 'full' })
+  await simulation.drain(random)
 }
 
 /** A user goes, and the news of it comes, just while somebody is about to insert or to delete. */

@@ -32,6 +32,8 @@ export interface Witness {
   isFirstLook: boolean
   /** True once Postgres failed it, so that what is true of a run at peace need not hold. */
   wasFailed: boolean
+  /** True once the end of its run stands in the table of runs. */
+  hasRecorded: boolean
   /** True if a commit succeeded whose answer never came. */
   wasCommitLost: boolean
 }
@@ -67,6 +69,7 @@ export function witnessOf(
     hadLease: false,
     isFirstLook: false,
     wasFailed: false,
+    hasRecorded: false,
     wasCommitLost: false,
   }
 }

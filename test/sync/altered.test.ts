@@ -63,6 +63,31 @@ describe.each(['before', 'after'] as const)('a trigger %s the write that changes
   })
 })
 
+test('rows are written once also where no pass is ever complete', async () => {
+  await withTrigger('before')
+  world.sandbox.faults.add({
+    endpoint: 'list',
+    kind: 'malformed-user',
+    how: 'no id',
+    index: 0,
+    times: Number.POSITIVE_INFINITY,
+    when: ({ query }) => query.get('order_by') === '+created_at',
+  })
+  expect((await world.sync()).report).toMatchObject({ status: 'partial', counts: { deleted: 0 } })
+  const before = await writes()
+  for (const pass of ['full', 'incremental'] as const) {
+    const { report } = await world.sync({ pass })
+    expect(report).toMatchObject({ pass: 'full', status: 'partial', counts: { updated: 0 } })
+  }
+  expect(await writes()).toEqual(before)
+  world.sandbox.faults.clear()
+  expect((await world.sync()).report).toMatchObject({ status: 'partial', counts: { rejected: 3 } })
+  const settled = await writes()
+  const { report } = await world.sync({ pass: 'incremental' })
+  expect(report).toMatchObject({ pass: 'incremental', counts: { updated: 0, rejected: 3 } })
+  expect(await writes()).toEqual(settled)
+})
+
 test('a webhook whose values the database changes says so, and the row has the version', async () => {
   await withTrigger('before')
   await world.sync()
