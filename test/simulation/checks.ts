@@ -75,7 +75,7 @@ export class Checks {
     for (const [id, row] of after.rows) {
       const old = before.rows.get(id)
       if (old === undefined) this.created(witness, row, now)
-      else if (old.writtenBy !== row.writtenBy) this.changed(witness, old, row)
+      else if (old.writtenBy !== row.writtenBy) this.changed(witness, old, row, now)
       else continue
       this.writers.set(id, witness)
       hasWritten = true
@@ -127,17 +127,22 @@ export class Checks {
     this.deletions.noteReturn(row.clerkId, now)
   }
 
-  private changed(witness: Witness, old: Row, row: Row): void {
+  private changed(witness: Witness, old: Row, row: Row, now: number): void {
     const { clerkId } = row
     const hasNewValues = old.name !== row.name || old.email !== row.email || old.imageUrl !== row.imageUrl
     const hasNewTimes = old.createdAt !== row.createdAt || old.updatedAt !== row.updatedAt
-    const isRepeat = !hasNewValues && !hasNewTimes
-    if (isRepeat && !this.mayRepeat(clerkId)) throw new Violation(`${clerkId} was rewritten without a change`)
-    if (hasNewValues) witness.counts.updated++
-    else witness.counts.refreshed++
-    if (!hasNewValues && old.rowUpdatedAt !== row.rowUpdatedAt) {
+    const hasMoved = old.rowUpdatedAt !== row.rowUpdatedAt
+    // What a trigger changes back is written for nothing.
+    const isRepeat = !hasNewValues && (hasMoved || !hasNewTimes) && this.mayRepeat(clerkId)
+    if (!hasNewValues && !hasNewTimes && !isRepeat)
+      throw new Violation(`${clerkId} was rewritten without a change`)
+    if (!hasNewValues && hasMoved && !isRepeat) {
       throw new Violation(`updated_at of ${clerkId} moved without a change of values`)
     }
+    if (hasNewValues || isRepeat) witness.counts.updated++
+    else witness.counts.refreshed++
+    // Where no time has passed, `updated_at` does not tell which of the two it was.
+    if (!isRepeat && !hasNewValues && old.rowUpdatedAt === now && this.mayRepeat(clerkId)) witness.either++
     const places = this.storedPlacesOf(row)
     if (places.length === 0) throw new Violation(`${clerkId} was given values that it never had`)
     if (witness.kind === 'webhook' && old.updatedAt === row.updatedAt) {

@@ -25,6 +25,8 @@ export interface Witness {
   readonly before: Snapshot
   readonly heard: Heard[]
   readonly counts: { created: number; updated: number; refreshed: number; deleted: number }
+  /** How many rows counted as refreshed may have been updated with the values that they had. */
+  either: number
   runId: number | undefined
   /** Whether its run was the lease when its transaction began. */
   hadLease: boolean
@@ -65,6 +67,7 @@ export function witnessOf(
     before,
     heard: [],
     counts: { created: 0, updated: 0, refreshed: 0, deleted: 0 },
+    either: 0,
     runId: undefined,
     hadLease: false,
     isFirstLook: false,
