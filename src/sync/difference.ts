@@ -46,15 +46,21 @@ export function differenceOf(findings: Findings): NamedDifference {
 }
 
 /**
- * What the passes before have met as altered of rows that stay and whose users this pass has not seen: forgotten, it would
- * be written once more as soon as they are seen again.
+ * What the passes before have met as altered of rows that this pass has left as they are, unseen or with something open:
+ * forgotten, they would be written once more by the next pass that sees their users.
  */
 export function stillAltered(
   known: ReadonlyMap<string, string>,
   difference: NamedDifference,
 ): NonNullable<Difference['altered']> {
-  const { withheld, kept, doubtful, altered = [] } = difference
-  const staying = new Set([...withheld, ...kept, ...doubtful])
+  const { withheld, kept, doubtful, pending, rejected, altered = [] } = difference
+  const staying = new Set([
+    ...withheld,
+    ...kept,
+    ...doubtful,
+    ...pending,
+    ...rejected.map((each) => each.clerkId),
+  ])
   for (const [id] of altered) staying.delete(id)
   return [...known].filter(([id]) => staying.has(id)).slice(0, namesMax - altered.length)
 }

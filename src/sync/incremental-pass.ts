@@ -8,7 +8,7 @@ import { applyUsers } from './apply.ts'
 import { approvalCommand } from './approval-command.ts'
 import { countAgain, countUsers } from './count.ts'
 import { deletesRows, keptText, stillWithheldText } from './deletion-policy.ts'
-import { beyond, type Difference, differenceOf, lackUser, mayLackRow } from './difference.ts'
+import { beyond, type Difference, differenceOf, lackUser, mayLackRow, stillAltered } from './difference.ts'
 import type { Finding } from './finding.ts'
 import type { Findings } from './findings.ts'
 import { watermarkOf } from './full-pass.ts'
@@ -50,6 +50,7 @@ export async function runIncrementalPass(
   pass.onPhase('counting')
   let { count: countAfter } = await countUsers(pass)
   const named = differenceOf(findings)
+  const alteredBefore = since.difference.altered ?? []
   const difference: Difference = {
     ...named,
     withheld: since.difference.withheld,
@@ -66,8 +67,9 @@ export async function runIncrementalPass(
       ]),
     ],
     altered: [
-      ...(since.difference.altered ?? []).filter(([id]) => !read.seen.has(id)),
-      ...findings.openItems().altered,
+      ...alteredBefore.filter(([id]) => !read.seen.has(id)),
+      ...stillAltered(new Map(alteredBefore.filter(([id]) => read.seen.has(id))), named),
+      ...(named.altered ?? []),
     ],
     unexplained: since.difference.unexplained,
     newest: await readNewest(pass, [...read.seen].slice(0, newestKept)),

@@ -106,10 +106,12 @@ export class Checks {
     if (witness.isOtherKey) throw new Violation(`${witness.name} bound the table to ${after.boundTo}`)
     if (before.boundTo !== null || before.rows.size === 0) return
     witness.isFirstLook = true
-    // A row that comes just now is seen by nobody: deletions are on hold all the same.
+    // A row that comes meanwhile may be seen or not: deletions are on hold all the same.
     const rows = [...before.rows.keys()].filter((id) => witness.before.rows.has(id))
-    const known = rows.filter((id) => this.clerk.history.has(id)).length
-    if (known < rows.length / 2 && !witness.acceptInstance) {
+    const knownOf = (ids: readonly string[]) => ids.filter((id) => this.clerk.history.has(id)).length
+    const known = knownOf(rows)
+    const isHalf = known >= rows.length / 2 || knownOf([...before.rows.keys()]) >= before.rows.size / 2
+    if (!isHalf && !witness.acceptInstance) {
       throw new Violation(`${witness.name} bound a table of which it knows ${known} of ${rows.length}`)
     }
   }

@@ -58,17 +58,22 @@ describe('the known difference', () => {
   })
 })
 
-test('what was met as altered is remembered of rows that stay unseen, and of no others', () => {
-  const known = new Map([...'abcde'].map((letter) => [`user_${letter}`, 'before']))
+test('what was met as altered is remembered of rows that stay as they are, and of no others', () => {
+  const known = new Map([...'abcdefg'].map((letter) => [`user_${letter}`, 'before']))
   const difference = {
-    ...{ rejected: [], pending: [], withheld: ['user_a'], kept: ['user_b'], doubtful: ['user_c', 'user_d'] },
+    rejected: [{ clerkId: 'user_f', reason: 'a lock' }],
+    pending: ['user_e'],
+    withheld: ['user_a'],
+    kept: ['user_b'],
+    doubtful: ['user_c', 'user_d'],
     altered: [['user_d', 'now']] as const,
   }
-  expect(stillAltered(known, difference).map(([id]) => id)).toEqual(['user_a', 'user_b', 'user_c'])
+  const ids = stillAltered(known, difference).map(([id]) => id)
+  expect(ids).toEqual(['user_a', 'user_b', 'user_c', 'user_e', 'user_f'])
   const many = Array.from({ length: 19_999 }, (_, index) => [`user_${index}`, 'now'] as const)
   expect(stillAltered(known, { ...difference, altered: many })).toEqual([['user_a', 'before']])
   const { altered: _none, ...earlier } = difference
-  expect(stillAltered(known, earlier)).toHaveLength(4)
+  expect(stillAltered(known, earlier)).toHaveLength(6)
 })
 
 describe('two counts', () => {
