@@ -27,6 +27,8 @@ export class Checks {
   private readonly deletions: Deletions
   /** Who wrote each row last. */
   private readonly writers = new Map<string, Witness>()
+  /** Rows that were written without a change of values since their last change. */
+  private readonly repeated = new Set<string>()
 
   constructor(clerk: SimulatedClerk, options: SimulationOptions) {
     this.clerk = clerk
@@ -141,6 +143,8 @@ export class Checks {
     if (!hasNewValues && hasMoved && !isRepeat) {
       throw new Violation(`updated_at of ${clerkId} moved without a change of values`)
     }
+    if (isRepeat) this.repeated.add(clerkId)
+    else if (hasNewValues) this.repeated.delete(clerkId)
     if (hasNewValues || isRepeat) witness.counts.updated++
     else witness.counts.refreshed++
     // Where no time has passed, `updated_at` does not tell which of the two it was.
@@ -160,13 +164,14 @@ export class Checks {
 
   /**
    * True if a trigger changes what is written, and nobody could remember that it did: the row was written by a webhook, beside
-   * the lease, or by a run that has not recorded its end; or the memory was restored.
+   * the lease, or by a run that has not recorded its end; or the memory was restored. Once it may have been forgotten for
+   * another reason, as where a page was older than the row; what is forgotten in each run is a defect.
    */
   private mayRepeat(clerkId: string): boolean {
     if (!this.options.lowersAddresses) return false
     const writer = this.writers.get(clerkId)
     const isRemembered = writer?.hasRecorded === true && writer.kind !== 'user'
-    return !isRemembered || this.restored !== 'no'
+    return !isRemembered || this.restored !== 'no' || !this.repeated.has(clerkId)
   }
 
   /** The places in its history at which the user had these values. */
