@@ -74,6 +74,9 @@ test('what was met as altered is remembered of rows that stay as they are, and o
   expect(stillAltered(known, { ...difference, altered: many })).toEqual([['user_a', 'before']])
   const { altered: _none, ...earlier } = difference
   expect(stillAltered(known, earlier)).toHaveLength(6)
+  const withheld = Array.from({ length: 20_001 }, (_, index) => `user_${index}`)
+  const all = new Map(withheld.map((id) => [id, 'before']))
+  expect(stillAltered(all, { ...earlier, withheld })).toHaveLength(20_000)
 })
 
 describe('two counts', () => {
