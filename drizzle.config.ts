@@ -1,5 +1,5 @@
 import { defineConfig } from 'drizzle-kit'
-import { loadDatabase } from './src/config.ts'
+import { loadDatabase } from './src/config/config.ts'
 
 // Only `studio` gets an address: `generate` needs none, and `push` would drop the tables that the app has.
 export default defineConfig({

@@ -11,7 +11,7 @@ import { openTarget } from './cli/target.ts'
 import { version } from './cli/version.ts'
 import { workerCommand } from './cli/worker.ts'
 import { createWorkerText } from './cli/worker-text.ts'
-import { loadConfig, loadDatabase } from './config.ts'
+import { loadConfig, loadDatabase } from './config/config.ts'
 import { migrate } from './db/migrate.ts'
 import { SyncError } from './errors.ts'
 

@@ -1,9 +1,9 @@
 // What all command lines of the project have in common: help without noise, wrong usage as an error to be handled, and no
 // flag lost on the way through npm.
 import { Command, Help } from 'commander'
-import { environment } from '../config.ts'
+import { environment } from '../config/config.ts'
+import { commandWithSeparator, type Flag, flagText, swallowedFlags } from '../config/npm-flags.ts'
 import { SyncError } from '../errors.ts'
-import { commandWithSeparator, type Flag, flagText, swallowedFlags } from '../npm-flags.ts'
 import { outliveReaders } from './output.ts'
 
 /** The beginning of each command line: a program whose wrong usage is thrown, as `CommanderError`, instead of ending the process. */

@@ -1,6 +1,6 @@
 // One run as the configuration and the flags of a command line ask for it.
 import { createClerkClient } from '../clerk/api.ts'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import { reconcile } from '../sync/reconcile.ts'
 import type { RunDeps, RunOutcome, RunRequest } from '../sync/run-request.ts'
 import type { Target } from './target.ts'

@@ -1,5 +1,5 @@
 // `sync`: one run, then the report and an exit code that tells the truth.
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import { isoTime } from '../db/times.ts'
 import type { LostRow } from '../sync/pass.ts'
 import { exitCodeOf, rejectionLines, summaryOf } from '../sync/report.ts'

@@ -1,6 +1,6 @@
 // The database that a command works on: the one of DATABASE_URL, or the project's own Postgres, which a source checkout
 // starts for a laptop. A command that ends stops that one again, unless another still uses it.
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import { type Database, openDatabase } from '../db/database.ts'
 import { isSyncError, SyncError } from '../errors.ts'
 

@@ -1,7 +1,7 @@
 // `worker`: the service that `npm start` runs. It ends with 0 after a signal.
 import { follow } from '../clerk/abort.ts'
 import { createClerkClient } from '../clerk/api.ts'
-import type { Config } from '../config.ts'
+import type { Config } from '../config/config.ts'
 import { noProgress } from '../progress.ts'
 import { logOutcome } from '../sync/run-log.ts'
 import type { RunOutcome } from '../sync/run-request.ts'

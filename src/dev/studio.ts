@@ -7,7 +7,7 @@ import { dirname, join } from 'node:path'
 import { refuseSwallowed } from '../cli/command-line.ts'
 import { outliveReaders, sayError } from '../cli/output.ts'
 import { openTarget } from '../cli/target.ts'
-import { loadDatabase } from '../config.ts'
+import { loadDatabase } from '../config/config.ts'
 import { exitCodeOfError } from '../sync/report.ts'
 
 // Ctrl-C reaches the browser too; this process stays for the embedded Postgres.

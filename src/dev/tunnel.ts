@@ -3,7 +3,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Listener } from '@ngrok/ngrok'
 import { outliveReaders } from '../cli/output.ts'
-import { loadTunnel } from '../config.ts'
+import { loadTunnel } from '../config/config.ts'
 import { isSyncError, SyncError } from '../errors.ts'
 import { exitCodeOfError, exitCodes } from '../sync/report.ts'
 import { openTunnel, TunnelFailure } from './ngrok.ts'

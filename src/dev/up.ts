@@ -3,7 +3,7 @@
 import { outliveReaders, sayError } from '../cli/output.ts'
 import { stopOnSignals } from '../cli/signals.ts'
 import { openTarget } from '../cli/target.ts'
-import { loadDatabase } from '../config.ts'
+import { loadDatabase } from '../config/config.ts'
 import { isSyncError, SyncError } from '../errors.ts'
 import { exitCodeOfError } from '../sync/report.ts'
 

@@ -3,7 +3,7 @@
 import { sql } from 'drizzle-orm'
 import postgres from 'postgres'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { readDatabaseUrl } from '../../src/database-url.ts'
+import { readDatabaseUrl } from '../../src/config/database-url.ts'
 import { openDatabase, query, transaction } from '../../src/db/database.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 

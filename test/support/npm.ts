@@ -1,5 +1,5 @@
 // The scripts that prove something take flags too, and `npm run kills --kills=100` would prove less than it was asked to.
-import { commandWithSeparator, flagText, swallowedFlags } from '../../src/npm-flags.ts'
+import { commandWithSeparator, flagText, swallowedFlags } from '../../src/config/npm-flags.ts'
 
 /** Throws if npm kept one of these options, in the form of `parseArgs`, for itself. */
 export function refuseSwallowed(options: Record<string, { readonly type: 'string' | 'boolean' }>): void {

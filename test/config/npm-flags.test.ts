@@ -3,7 +3,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, test } from 'vitest'
-import { commandWithSeparator, flagText, swallowedFlags } from '../src/npm-flags.ts'
+import { commandWithSeparator, flagText, swallowedFlags } from '../../src/config/npm-flags.ts'
 
 let directory: string
 beforeEach(() => {
@@ -89,7 +89,7 @@ describe('swallowedFlags', () => {
 
     it("finds --dry-run and --json though a person's own file has them too, since the project's goes first", () => {
       mkdirSync(join(directory, 'project'))
-      write('project/.npmrc', readFileSync(new URL('../.npmrc', import.meta.url), 'utf8'))
+      write('project/.npmrc', readFileSync(new URL('../../.npmrc', import.meta.url), 'utf8'))
       write('user.npmrc', 'dry-run=true\njson=true\n')
       const left = { npm_config_dry_run: 'true', npm_config_json: 'true' }
       expect(swallowed({ ...npm, ...files(directory), ...left })).toEqual(['--dry-run', '--json'])

@@ -6,8 +6,8 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import postgres from 'postgres'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { loadConfig, loadDatabase, loadTunnel, readEnvironment, variables } from '../src/config.ts'
-import { SyncError } from '../src/errors.ts'
+import { loadConfig, loadDatabase, loadTunnel, readEnvironment, variables } from '../../src/config/config.ts'
+import { SyncError } from '../../src/errors.ts'
 
 const key = 'sk_test_Zx81kQpLw0VbNnM3rTy6UeHa'
 const valid = { CLERK_SECRET_KEY: key, DATABASE_URL: 'postgres://app:pw@localhost:5432/app' }
@@ -570,7 +570,7 @@ describe('loadTunnel', () => {
 })
 
 describe('.env.example', () => {
-  const text = readFileSync(new URL('../.env.example', import.meta.url), 'utf8')
+  const text = readFileSync(new URL('../../.env.example', import.meta.url), 'utf8')
   const lines = [...text.matchAll(/^(?:# )?([A-Z][A-Z0-9_]+)=(.*)$/gm)].map(([, name = '', value = '']) => ({
     name,
     value,

@@ -1,7 +1,7 @@
 // What a `.env` file may hold, what it says then, and that no line of it is ever lost without a word.
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { readEnvFile } from '../src/env-file.ts'
+import { readEnvFile } from '../../src/config/env-file.ts'
 
 const known = new Set(['CLERK_SECRET_KEY', 'DATABASE_URL', 'SYNC_POLICY', 'MAX_DELETES', 'PORT'])
 const read = (...lines: string[]) => readEnvFile('.env', lines.join('\n'), known)

@@ -3,19 +3,12 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { z } from 'zod'
+import { SyncError } from '../errors.ts'
+import { checks, isLoopback, pasteError, proxyUrl, wrongProxy } from './checks.ts'
 import { type DriverOptions, readDatabaseUrl } from './database-url.ts'
 import { readEnvFile } from './env-file.ts'
-import { SyncError } from './errors.ts'
-import {
-  checks,
-  isLoopback,
-  misspelt,
-  pastedWrong,
-  proxyUrl,
-  variables,
-  withoutEffect,
-  wrongProxy,
-} from './variables.ts'
+import { unknownVariableHints, unusedVariableHints } from './hints.ts'
+import { variables } from './variables.ts'
 
 export { variables } from './variables.ts'
 
@@ -57,8 +50,8 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env, directory: stri
   const given = givenOf(values)
   const checked = checks.safeParse(given)
   problems.push(...problemsOf(checked).map(withSandbox), ...proxyProblems(values))
-  hints.push(...misspelt(values))
-  const warnings = [...hints, ...withoutEffect(given)]
+  hints.push(...unknownVariableHints(values))
+  const warnings = [...hints, ...unusedVariableHints(given)]
 
   const { CLERK_WEBHOOK_SIGNING_SECRET: secret, CLERK_SIGNING_SECRET: alias } = given
   if (secret !== undefined && alias !== undefined && secret !== alias) {
@@ -123,7 +116,7 @@ function databaseOf(
   warnings: string[],
 ): Config['database'] {
   if (given.DATABASE_URL !== undefined) {
-    const wrong = pastedWrong(given.DATABASE_URL)
+    const wrong = pasteError(given.DATABASE_URL)
     const read = wrong === undefined ? readDatabaseUrl(given.DATABASE_URL, directory) : { problem: wrong }
     if ('address' in read) {
       warnings.push(...read.address.warnings)
@@ -218,7 +211,7 @@ function withSandbox(problem: string): string {
 
 /** The compiled build leaves `dev/` out, and with it the sandbox and the embedded Postgres. */
 function isSourceCheckout(): boolean {
-  return existsSync(new URL('./dev/embedded-postgres.ts', import.meta.url))
+  return existsSync(new URL('../dev/embedded-postgres.ts', import.meta.url))
 }
 
 /** What is set among the variables we know. */
