@@ -27,11 +27,6 @@ export type RunSurroundings = Pick<RunDeps, 'log' | 'stop' | 'onPhase' | 'onProg
 
 /** The most users that Clerk gives in one page. */
 const pageSize = 500
-/**
- * A second endpoint's answer about a user is worth a request. If one in a hundred of the denied users lives, so many
- * questions find one with a certainty of 99 %.
- */
-const askedAloneMax = 500
 /** How long Clerk's count may lag behind before it is believed. */
 const recountDelayMs = 3000
 
@@ -67,7 +62,6 @@ export async function runOnce(
         maxDeletes: config.maxDeletes,
         approveDeletes: flags.approveDeletes,
         approvedList: flags.approvedList,
-        askedAloneMax,
         pageSize,
         recountDelayMs,
       },

@@ -107,7 +107,7 @@ async function confirmOneByOne(
   sightings: Sightings,
   rows: readonly CurrentRow[],
 ): Promise<readonly CurrentRow[]> {
-  const { absent, alive, foundIds, unproven } = await confirmAlone(pass, rows, findings.shortfall())
+  const { absent, alive, foundIds, unproven } = await confirmAlone(pass, rows)
   if (foundIds.length === 0) return absent
   const note =
     'Clerk has users that its answers to questions by id left out; no row is deleted until they agree'

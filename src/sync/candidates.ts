@@ -7,10 +7,9 @@
 //       │ denied                     ─ no canary, or a stranger in the answer ─► proves nothing
 //   absent
 //       │
-//   asked once more, alone (of many a random sample) ─ one is found ─► proves nothing, of none of them
+//   asked once more, alone ─ one is found ─► proves nothing, of none of them
 //       │ 404
 //   confirmed: what may be deleted is decided in deletion-policy.ts
-import { createHash } from 'node:crypto'
 import pLimit from 'p-limit'
 import type { ReadableUser } from '../clerk/user.ts'
 import type { CurrentRow } from '../db/schema.ts'
@@ -22,6 +21,8 @@ import { isSettled } from './plan.ts'
 export const candidatesPerRequest = 99
 /** A hundred answers one after the other would take a hundred round trips. */
 const questionsAtOnce = 8
+/** After each round, the progress is shown, and a user found alive ends the questions. */
+const questionsPerRound = 100
 
 /** What asking about candidates has shown. */
 export interface Confirmation {
@@ -92,22 +93,16 @@ export interface LoneConfirmation {
 }
 
 /**
- * Asks for denied users alone: all of them, or a random sample if they are many and Clerk's counts miss nobody. A filter
- * that leaves single users out looks like a denial, and what it did to one user it may have done to any other: if Clerk
- * has one of the users after all, none of the rows goes.
+ * Asks for each denied user alone, until one is found. A filter that leaves single users out looks like a denial, and
+ * what it did to one user it may have done to any other: if Clerk has one of the users after all, none of the rows goes.
+ * It is a request for each deletion, and no more than the deletion itself has cost at Clerk: a sample would miss the one
+ * user among a thousand whom the lists have lost.
  */
 export async function confirmAlone(
   pass: PassContext,
   rows: readonly CurrentRow[],
-  shortfall: number,
 ): Promise<LoneConfirmation> {
-  const asked = shortfall > 0 ? rows : sampleOf(rows, pass.options.askedAloneMax, String(pass.youngSince))
-  const ask = pLimit(questionsAtOnce)
-  const answers = await ask.map(asked, async (row) => ({
-    row,
-    user: (await pass.clerk.fetchUser(row.clerkId)).user,
-  }))
-  const found = answers.flatMap(({ row, user }) => (user === 'denied' ? [] : [{ row, user }]))
+  const found = await findAlive(pass, rows)
   if (found.length === 0) return { absent: rows, alive: [], foundIds: [], unproven: [] }
   const foundIds = new Set(found.map(({ row }) => row.clerkId))
   return {
@@ -118,9 +113,17 @@ export async function confirmAlone(
   }
 }
 
-/** Up to `size` rows, chosen by a hash of their ids: another seed chooses others, the same seed the same ones. */
-function sampleOf(rows: readonly CurrentRow[], size: number, seed: string): CurrentRow[] {
-  const rankOf = ({ clerkId }: CurrentRow) => createHash('sha256').update(`${seed} ${clerkId}`).digest('hex')
-  const ranked = rows.map((row) => ({ row, rank: rankOf(row) })).sort((a, b) => (a.rank < b.rank ? -1 : 1))
-  return ranked.slice(0, size).map(({ row }) => row)
+/** The first of the rows' users that Clerk has, with their rows: those of one round of questions. */
+async function findAlive(pass: PassContext, rows: readonly CurrentRow[]) {
+  const ask = pLimit(questionsAtOnce)
+  for (let start = 0; start < rows.length; start += questionsPerRound) {
+    pass.onPhase('confirming', rows.length - start)
+    const answers = await ask.map(rows.slice(start, start + questionsPerRound), async (row) => ({
+      row,
+      user: (await pass.clerk.fetchUser(row.clerkId)).user,
+    }))
+    const found = answers.flatMap(({ row, user }) => (user === 'denied' ? [] : [{ row, user }]))
+    if (found.length > 0) return found
+  }
+  return []
 }

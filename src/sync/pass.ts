@@ -58,8 +58,6 @@ export interface PassOptions {
   readonly approveDeletes: number | undefined
   /** The digest of the list that the operator has looked at: no row outside of it is deleted. Undefined: any row may be. */
   readonly approvedList?: string | undefined
-  /** Up to so many denied users are also asked for alone, one by one; of more, so many at random. */
-  readonly askedAloneMax: number
   /** 500, the most that Clerk gives. */
   readonly pageSize: number
   /** How long a count may lag before it is believed, ms. */

@@ -135,8 +135,7 @@ export class Deletions {
     if (!inList) throw new Violation(`${witness.name} deleted ${clerkId} without a list that denies it`)
     const alone = witness.heard.filter(({ request }) => request.endpoint === 'user')
     const denied = alone.filter(({ request }) => request.status === 404).map(({ request }) => request.path)
-    // Of many a sample is enough.
-    if (!denied.includes(`/users/${clerkId}`) && denied.length < this.options.askedAloneMax) {
+    if (!denied.includes(`/users/${clerkId}`)) {
       throw new Violation(`${witness.name} deleted ${clerkId}, whom Clerk was not asked for alone`)
     }
     if (alone.some(({ request, fault }) => request.status === 200 && fault === undefined)) {

@@ -44,9 +44,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'not asked alone',
-    edits: [
-      ['sync/candidates.ts', 'const asked = shortfall > 0 ? rows :', 'const asked = rows.length >= 0 ? [] :'],
-    ],
+    edits: [['sync/candidates.ts', 'if (found.length > 0) return found', '']],
   },
   {
     name: 'canary ignored',

@@ -18,7 +18,6 @@ export interface SimulationOptions extends AppTable {
   readonly filterLags: boolean
   readonly policy: 'sync' | 'upsert-only'
   readonly maxDeletes: number | undefined
-  readonly askedAloneMax: number
   readonly pageSize: number
   /** How far Postgres's clock is ahead of Clerk's, and the clock of the machine that runs this code. */
   readonly skewMs: number
@@ -141,7 +140,6 @@ function optionsFrom(random: Random): SimulationOptions {
     filterLags: random.chance(0.8),
     policy: random.chance(0.88) ? 'sync' : 'upsert-only',
     maxDeletes: random.pick([undefined, undefined, 0, 1, 2]),
-    askedAloneMax: random.pick([1, 2, 500]),
     pageSize: 2 + random.below(3),
     skewMs: random.pick([0, 0, 1500, graceMs / 2, -graceMs / 2, dayMs, -dayMs]),
     processSkewMs: random.pick([0, 0, 0, graceMs / 3, -graceMs / 3, 2 * graceMs]),

@@ -67,7 +67,6 @@ export function reconcileAs(
       graceMs: options.graceMs,
       maxDeletes: options.maxDeletes,
       approveDeletes: request.approveDeletes,
-      askedAloneMax: options.askedAloneMax,
       pageSize: options.pageSize,
       recountDelayMs: 0,
     },

@@ -110,7 +110,6 @@ async function syncOnce(sandbox: Sandbox, url: string, options: SyncOptions): Pr
           graceMs: 600_000,
           maxDeletes: undefined,
           approveDeletes: undefined,
-          askedAloneMax: 500,
           pageSize: 500,
           recountDelayMs: 20,
           ...pass,

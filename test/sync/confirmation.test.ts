@@ -272,22 +272,42 @@ test('an approval does not delete users whom only the list has lost', async () =
   await expectNextPassEqual()
 })
 
-describe('of more denied users than are asked for one by one', () => {
-  const asksAlone = () =>
-    world.sandbox.requests.filter((each) => each.endpoint === 'user').map((each) => each.path)
-  const many = { maxDeletes: 1000, askedAloneMax: 5 }
+describe('of many denied users', () => {
+  const isAlone = ({ endpoint }: { endpoint: string }) => endpoint === 'user'
+  const many = { maxDeletes: 1000 }
 
-  test('a random sample is asked for alone, another one in each run', async () => {
-    for (const id of ids.slice(0, 30)) world.sandbox.users.delete(id)
-    const samples: string[][] = []
-    for (let run = 0; run < 4; run++) {
-      world.sandbox.requests.length = 0
-      const { report } = await world.sync({ ...many, dryRun: run < 3 })
-      expect(report).toMatchObject({ status: 'succeeded', counts: { deleted: 31 } })
-      samples.push(asksAlone().sort())
-      expect(new Set(samples[run]).size).toBe(5)
+  test('each is asked for alone, so that the only one who lives is found among 600', async () => {
+    const crowd = await createSettledWorld(upTo(640))
+    try {
+      const denied = idsInOrder(crowd).slice(-600)
+      const [alive = '', ...deleted] = denied
+      for (const id of deleted) crowd.sandbox.users.delete(id)
+      crowd.sandbox.faults.add({ endpoint: 'list', kind: 'missing-users', ids: [alive], times: Infinity })
+      crowd.sandbox.faults.add({ endpoint: 'count', kind: 'count-low', n: 1, times: Infinity })
+      const { report } = await crowd.sync({ maxDeletes: 5000 })
+      expect(report).toMatchObject({ status: 'partial', counts: { deleted: 0 } })
+      expect((await crowd.rows()).size).toBe(640)
+      crowd.sandbox.faults.clear()
+      crowd.sandbox.requests.length = 0
+      const next = await crowd.sync({ maxDeletes: 5000 })
+      expect(next.report).toMatchObject({ status: 'succeeded', counts: { deleted: 599 } })
+      expect(new Set(crowd.sandbox.requests.filter(isAlone).map((each) => each.path)).size).toBe(599)
+    } finally {
+      await crowd.close()
     }
-    expect(new Set(samples.map(String)).size).toBeGreaterThan(1)
+  })
+
+  test('the questions end with the first round that has found one', async () => {
+    const crowd = await createSettledWorld(upTo(640))
+    try {
+      const hidden = idsInOrder(crowd).slice(-600)
+      crowd.sandbox.faults.add({ endpoint: 'list', kind: 'missing-users', ids: hidden, times: Infinity })
+      crowd.sandbox.faults.add({ endpoint: 'count', kind: 'count-low', n: 600, times: Infinity })
+      expect((await crowd.sync({ maxDeletes: 5000 })).report.counts.deleted).toBe(0)
+      expect(crowd.sandbox.requests.filter(isAlone)).toHaveLength(100)
+    } finally {
+      await crowd.close()
+    }
   })
 
   test('one that is found alive keeps every row, where lists and counts leave 600 live users out', async () => {
@@ -312,7 +332,7 @@ describe('of more denied users than are asked for one by one', () => {
     world.sandbox.userIdFilter = new Set([live])
     for (const id of ids.slice(-9)) world.sandbox.users.delete(id)
     const { report } = await world.sync(many)
-    expect(asksAlone()).toHaveLength(11)
+    expect(world.sandbox.requests.filter(isAlone)).toHaveLength(11)
     expect(report).toMatchObject({ status: 'partial', counts: { deleted: 0 } })
     await expectRows(live)
   })
