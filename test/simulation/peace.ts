@@ -60,15 +60,18 @@ export async function findPeace(simulation: Simulation, { seed, options }: Scena
 
 async function deliverLate(simulation: Simulation, random: Random): Promise<void> {
   const { clerk } = simulation
+  const wasKeptOut = clerk.liveIds().some((id) => isKeptOut(simulation, id))
   while (clerk.events.length > 0) {
     const event = clerk.events.splice(random.below(clerk.events.length), 1)[0]
     if (event !== undefined) await deliver(simulation, event, false)
     await simulation.go(random.below(6), random)
   }
   await simulation.drain(random)
-  // Late news of the dead may free an address that their rows, kept by the policy, have held.
+  // Late news may free the address that kept a user out. Of that user, too, only old news may be left, since the newest was
+  // refused when it came.
   const { options } = simulation
-  if (options.policy === 'upsert-only' && isUnique(options)) await runAlone(simulation, { pass: 'full' })
+  const mayComeIn = wasKeptOut || options.policy === 'upsert-only'
+  if (mayComeIn && isUnique(options)) await runAlone(simulation, { pass: 'full' })
   requireEqual(simulation, 'after late deliveries')
 }
 

@@ -107,10 +107,15 @@ function fetchAs(world: World, actor: Actor, witness: Witness): typeof fetch {
   }
 }
 
+/**
+ * Whose statements they are. There is one for all worlds: each such store slows down every promise of the process for as long
+ * as it lives.
+ */
+const answering = new AsyncLocalStorage<Database>()
+
 /** A worker: one app for all deliveries, so that it may remember some. Each statement is that of the delivery it is for. */
 export class Worker {
   private readonly world: World
-  private readonly answering = new AsyncLocalStorage<Database>()
   private app: ReturnType<typeof createApp>
 
   constructor(world: World) {
@@ -132,7 +137,7 @@ export class Worker {
       now: event.at,
     })
     const { app } = this
-    const response = await this.answering.run(this.world.gate.database(actor), async () =>
+    const response = await answering.run(this.world.gate.database(actor), async () =>
       app.request('/api/users/webhook', { method: 'POST', headers, body }),
     )
     const answer = (await response.json()) as { result: string; reason?: string }
@@ -140,7 +145,7 @@ export class Worker {
   }
 
   private startApp(): ReturnType<typeof createApp> {
-    const { world, answering } = this
+    const { world } = this
     const database = (): Database => {
       const found = answering.getStore()
       if (found === undefined) throw new Error('a statement of no delivery')
