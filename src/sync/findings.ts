@@ -118,11 +118,12 @@ export class Findings {
     state.holdToCome = holdToCome ?? state.holdToCome
   }
 
-  /** A full pass follows: it finds everything anew, but for what has been written. */
+  /** A full pass follows: it finds everything anew, but for what has been written, and what the database made of it. */
   stepUp(reason: string, isDryRun: boolean): void {
-    const { created, updated, refreshed } = this.state.sums
+    const { altered, sums } = this.state
+    const { created, updated, refreshed } = sums
     this.kind = 'full'
-    this.state = emptyState()
+    this.state = { ...emptyState(), altered }
     if (!isDryRun) Object.assign(this.state.sums, { created, updated, refreshed })
     this.state.notes.add(`an incremental pass was asked for and a full pass was made: ${reason}`)
   }

@@ -68,6 +68,7 @@ export async function deny(simulation: Simulation, random: Random): Promise<void
 /** Both questions by id deny everybody, and somebody asks about single users. */
 export async function denyById(simulation: Simulation, random: Random): Promise<void> {
   const { clerk, options } = simulation
+  clerk.showAll()
   const before = clerk.behaviour.userIdFilter
   const fault = clerk.faults.add({ endpoint: 'user', kind: 404, times: Number.POSITIVE_INFINITY })
   clerk.behaviour.userIdFilter = 'empty'

@@ -200,6 +200,24 @@ test('an incremental pass that steps up to a full one writes such a row once', a
   expect(await writes()).toEqual([inserted + 3, updated])
 })
 
+test('what it has met is remembered also where the full pass that follows reads no page', async () => {
+  await world.sync()
+  await withTrigger('before')
+  world.sandbox.users.delete(world.sandbox.users.all()[0]?.id ?? '')
+  world.sandbox.faults.add({
+    endpoint: 'list',
+    kind: 'empty-array',
+    times: Number.POSITIVE_INFINITY,
+    when: ({ query }) => query.get('order_by') === '+created_at',
+  })
+  const { report } = await world.sync({ pass: 'incremental' })
+  expect(report).toMatchObject({ pass: 'full', status: 'partial', counts: { created: 3 } })
+  world.sandbox.faults.clear()
+  const before = await writes()
+  expect((await world.sync()).report.counts).toMatchObject({ updated: 0, rejected: 3 })
+  expect(await writes()).toEqual(before)
+})
+
 test('a change in case alone lands in a column that compares without case', async () => {
   await world.sync()
   await world.database.sql.unsafe(`
