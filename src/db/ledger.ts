@@ -90,7 +90,9 @@ async function tryToAcquire(
   const abandoned = await query<{ id: number }>(
     tx,
     sql`update clerk_sync.runs set status = 'abandoned', finished_at = now()
-        where status = 'running' and heartbeat_at < now() - ${silentAfter} and ${silent} returning id::float8 as id`,
+        -- a silent holder has died
+        where status = 'running' and heartbeat_at < now() - ${silentAfter} and ${silent}
+        returning id::float8 as id`,
   )
   const [holder] = run.pass === 'user' ? [] : await readHolder(tx)
   if (holder !== undefined) return { holder }
@@ -105,7 +107,9 @@ const readHolder = (tx: Executor) =>
     sql`select id::float8 as "runId", host, pass,
           case when started_at <= ${soon}
             then round(greatest(extract(epoch from now() - started_at), 0))::float8 end as "runningForSeconds"
-        from clerk_sync.runs where status = 'running' and ${needsLease}`,
+        from clerk_sync.runs
+        -- only runs that need it
+        where status = 'running' and ${needsLease}`,
   )
 
 /**
@@ -175,7 +179,9 @@ export async function noteEndedRun(
 export async function heartbeat(executor: Executor, runId: number): Promise<boolean> {
   const rows = await query(
     executor,
-    sql`update clerk_sync.runs set heartbeat_at = now() where id = ${runId} and status = 'running' returning id`,
+    sql`update clerk_sync.runs set heartbeat_at = now()
+        -- a lost lease stays lost
+        where id = ${runId} and status = 'running' returning id`,
   )
   return rows.length > 0
 }
@@ -203,6 +209,7 @@ async function endRun(
           notes = ${JSON.stringify(record.notes)}::jsonb,
           rejected = ${JSON.stringify(record.rejected.slice(0, 100))}::jsonb, ${withheld}
           error = ${record.error === null ? null : JSON.stringify(record.error)}::jsonb
+        -- the first end stands
         where id = ${runId} and status = ${statusBefore} returning id`,
   )
   return rows.length > 0
@@ -213,6 +220,7 @@ export async function forgetOldRuns(executor: Executor): Promise<void> {
   await query(
     executor,
     sql`delete from clerk_sync.runs where started_at < now() - interval '30 days'
+        -- the newest run stays
         and id < (select max(id) from clerk_sync.runs)`,
   )
 }
@@ -233,6 +241,7 @@ export async function countDeletions(tx: Executor, runId: number, deleted: numbe
   const rows = await query(
     tx,
     sql`update clerk_sync.runs set deleted = deleted + ${deleted}::integer, deleted_at = clock_timestamp()
+        -- a lost lease deletes nothing
         where id = ${runId} and status = 'running' returning id`,
   )
   if (rows.length === 0) throw leaseLost(runId)
@@ -247,7 +256,9 @@ export async function countRecentDeletions(executor: Executor, shape: Shape): Pr
   const [row] = await query<{ count: number }>(
     executor,
     sql`select coalesce(sum(deleted), 0)::float8 as count from clerk_sync.runs
-        where deleted_at > now() - interval '1 hour' and approve_deletes is null`,
+        where deleted_at > now() - interval '1 hour'
+        -- approved rows are not counted
+        and approve_deletes is null`,
   )
   return row?.count ?? 0
 }
@@ -292,13 +303,18 @@ export async function readRuns(executor: Executor, limit: number, shape: Shape):
 
 const isAlive = sql`(status = 'running' and heartbeat_at between now() - ${silentAfter} and ${soon})`
 
-/** A worker's run that is under way or met its end; what failed leaves the tick to others, and the command line is none. */
+/** A worker's run that is under way or met its end. */
 const isTaken = (tick: Tick) =>
   sql`exists (select from clerk_sync.runs
-        where pass = any(${arrayParameter(tick.passes, 'text')}) and trigger in ('schedule', 'start')
+        where pass = any(${arrayParameter(tick.passes, 'text')})
+          -- only what workers start
+          and trigger in ('schedule', 'start')
+          -- what failed does not count
           and (status in ('succeeded', 'partial', 'withheld') or ${isAlive})
+          -- earlier runs took earlier ticks
           and started_at > now() - ${tick.seconds}::float8 * interval '1 second'
-          and started_at <= ${soon})` // what has not begun yet is of another clock
+          -- future runs have another clock
+          and started_at <= ${soon})`
 
 /** Whether a worker is running this tick or has run it. */
 export async function hasRun(executor: Executor, tick: Tick): Promise<boolean> {
@@ -317,6 +333,7 @@ export async function lastFullPassAge(executor: Executor): Promise<number | unde
   const [row] = await query<{ age: number | null }>(
     executor,
     sql`select extract(epoch from now() - max(started_at))::float8 as age from clerk_sync.runs
+        -- only passes that ended
         where pass = 'full' and status in ('succeeded', 'partial', 'withheld') and started_at <= ${soon}`,
   )
   return row?.age ?? undefined

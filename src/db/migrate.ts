@@ -109,8 +109,9 @@ export async function readMigrations(
   const migrations = readFiles(folder)
   const [known] = await query<{ exists: boolean }>(
     executor,
-    // Not to_regclass: after the wait for the lock its cache would still say that there is none.
-    sql`select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    sql`
+      -- not to_regclass: after the wait for the lock its cache would still say that there is none
+      select exists (select from pg_class c join pg_namespace n on n.oid = c.relnamespace
           where n.nspname = 'clerk_sync' and c.relname = 'migrations') as exists`,
   )
   if (known?.exists !== true) return { pending: migrations, applied: [] }

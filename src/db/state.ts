@@ -77,13 +77,16 @@ export async function bindInstance(
   await query(
     executor,
     sql`insert into clerk_sync.state (instance_id, deletion_hold) values (${instanceId}, ${firstLook})
+        -- the first instance wins
         on conflict do nothing`,
   )
   if (replaced !== undefined) {
     await query(
       executor,
       sql`update clerk_sync.state set instance_id = ${instanceId}, watermark = null, difference = null,
-            full_pass_due_at = null, deletion_hold = ${firstLook} where instance_id = ${replaced}`,
+            full_pass_due_at = null, deletion_hold = ${firstLook}
+          -- only the accepted instance goes
+          where instance_id = ${replaced}`,
     )
   }
   const [row] = await query<{ instance_id: string }>(executor, sql`select instance_id from clerk_sync.state`)
@@ -108,6 +111,7 @@ export async function saveProgress(
     sql`update clerk_sync.state set watermark = ${moment}::timestamptz,
           difference = ${JSON.stringify(progress.difference)}::jsonb, full_pass_due_at = ${due},
           table_identity = ${tableIdentity}
+        -- only for this instance
         where instance_id = ${instanceId}`,
   )
 }

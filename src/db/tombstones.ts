@@ -99,6 +99,7 @@ export async function liftTombstones(
     sql`with lifted as (delete from clerk_sync.tombstones where clerk_id = any(${arrayParameter(clerkIds, 'text')})
           returning deleted_at, run_id)
         update clerk_sync.state set deletion_hold = ${newHold('returned')}
+        -- that run was wrong
         where exists (select from lifted where ${isRuns(youngSince)})`,
   )
 }

@@ -190,7 +190,10 @@ export async function refreshUsers(
     writes,
     by,
     [],
-    sql`(${valuesOf('u')}) is not distinct from (${valuesOf('d')})
+    sql`
+      -- other values are an update's
+      (${valuesOf('u')}) is not distinct from (${valuesOf('d')})
+      -- equal times need no write
       and (u.clerk_created_at, u.clerk_updated_at) is distinct from (d.clerk_created_at, d.clerk_updated_at)`,
   )
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import pLimit from 'p-limit'
 import { withFaultyCopy } from '../support/faulty-copy.ts'
 import { startServer } from '../support/server.ts'
-import type { Fault } from './fault.ts'
+import type { SqlFault } from './fault.ts'
 import { faults } from './faults.ts'
 
 /** Two at a time: more would make the tests of locks and timeouts late. */
@@ -30,21 +30,22 @@ async function main(): Promise<void> {
 }
 
 /** What fails without a fault finds nothing. */
-async function requireSoundTests(chosen: readonly Fault[], url: string): Promise<void> {
+async function requireSoundTests(chosen: readonly SqlFault[], url: string): Promise<void> {
   const tests = [...new Set(chosen.flatMap((fault) => fault.tests))]
-  const failure = await withFaultyCopy([], (folder) => firstFailure(folder, tests, url))
+  const failure = await withFaultyCopy(undefined, (folder) => firstFailure(folder, tests, url))
   if (failure !== undefined) throw new Error(`fails without any fault: ${failure}`)
 }
 
 /** The name of the test that found it, or undefined. */
-async function look({ name, edit, tests, equivalent }: Fault, url: string): Promise<string | undefined> {
-  const found = await withFaultyCopy([edit], (folder) => firstFailure(folder, tests, url))
+async function look(fault: SqlFault, url: string): Promise<string | undefined> {
+  const { name, edits, tests, equivalent } = fault
+  const found = await withFaultyCopy(fault, (folder) => firstFailure(folder, tests, url))
   const otherwise = equivalent === undefined ? '**not found**' : `none can: ${equivalent}`
-  print(`| ${name} | ${edit[0]} | ${found ?? otherwise} |`)
+  print(`| ${name} | ${edits[0]?.[0]} | ${found ?? otherwise} |`)
   return found
 }
 
-function report(chosen: readonly Fault[], found: readonly (string | undefined)[]): void {
+function report(chosen: readonly SqlFault[], found: readonly (string | undefined)[]): void {
   const results = chosen.map((fault, index) => ({ ...fault, isFound: found[index] !== undefined }))
   const real = results.filter((each) => each.equivalent === undefined)
   const missed = real.filter((each) => !each.isFound)

@@ -1,9 +1,9 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the code that is looked for has placeholders
 // Faults that keep the table from becoming equal to Clerk, or let a run say that it is: what settles addresses, takes the
 // lease, sees what a trigger does or tells one table from another, taken out.
-import type { Mutant } from './mutant.ts'
+import type { Fault } from '../support/faulty-copy.ts'
 
-export const convergenceMutants: readonly Mutant[] = [
+export const convergenceMutants: readonly Fault[] = [
   {
     // At three, since a world of the simulation has no hundred users.
     name: 'unique refusals end the run before the deletions',
@@ -32,7 +32,7 @@ export const convergenceMutants: readonly Mutant[] = [
   {
     name: 'a taken number is a lease',
     edits: [
-      ['db/ledger.ts', 'if (taken !== undefined) return taken\n', 'return taken ?? { holder: undefined }\n'],
+      ['db/ledger.ts', 'if (taken !== undefined) return taken', 'return taken ?? { holder: undefined }'],
     ],
   },
   {

@@ -1,29 +1,23 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the code that is looked for has placeholders
 // Faults that let the row of a living user go: what binds a table, proves an absence, tells the time or guards, taken out.
-import type { Mutant } from './mutant.ts'
+import type { Fault } from '../support/faulty-copy.ts'
 
-export const deletionMutants: readonly Mutant[] = [
+export const deletionMutants: readonly Fault[] = [
   {
     name: 'one known row binds a table',
-    edits: [['sync/instance.ts', 'if (known >= sample.length / 2) return', 'if (known > 0) return']],
+    edits: [['sync/instance.ts', 'known >= sample.length / 2', 'known > 0']],
   },
   {
     name: 'first look deletes',
-    edits: [
-      [
-        'db/state.ts',
-        "sql`case when exists (select from users u where ${isOurs}) then ${newHold('first-look')} end`",
-        "sql`case when false and exists (select from users u where ${isOurs}) then ${newHold('first-look')} end`",
-      ],
-    ],
+    edits: [['db/state.ts', 'case when exists', 'case when false and exists']],
   },
   {
     name: 'a user found alive keeps no row but its own',
     edits: [
       [
         'sync/candidates.ts',
-        'absent: [],\n    alive: found',
-        'absent: rows.filter((row) => !foundIds.has(row.clerkId)),\n    alive: found',
+        'absent: [], alive: found',
+        'absent: rows.filter((row) => !foundIds.has(row.clerkId)), alive: found',
       ],
     ],
   },
@@ -42,23 +36,11 @@ export const deletionMutants: readonly Mutant[] = [
   },
   {
     name: 'runs do not count what they delete',
-    edits: [
-      [
-        'db/ledger.ts',
-        'deleted = deleted + ${deleted}::integer',
-        'deleted = deleted + 0 * ${deleted}::integer',
-      ],
-    ],
+    edits: [['db/ledger.ts', 'deleted + ${deleted}', 'deleted + 0 * ${deleted}']],
   },
   {
     name: 'a return holds nothing',
-    edits: [
-      [
-        'db/tombstones.ts',
-        'where exists (select from lifted where ${isRuns(youngSince)})',
-        'where false and exists (select from lifted where ${isRuns(youngSince)})',
-      ],
-    ],
+    edits: [['db/tombstones.ts', '-- that run was wrong … where exists', 'where false and exists']],
   },
   {
     name: 'an approval covers a return that it did not know',

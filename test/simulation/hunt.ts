@@ -18,11 +18,11 @@ async function main(): Promise<void> {
   const chosen = mutants.filter(({ name }) => words.length === 0 || words.some((word) => name.includes(word)))
   let missed = 0
   process.stdout.write('| fault | found by | as |\n| --- | --- | --- |\n')
-  for (const { name, edits } of chosen) {
-    const find = await withFaultyCopy(edits, simulate)
+  for (const mutant of chosen) {
+    const find = await withFaultyCopy(mutant, simulate)
     if (find === undefined) missed++
     const seed = find === undefined ? `not in ${seedsMax} seeds` : `seed ${find.seed}`
-    process.stdout.write(`| ${name} | ${seed} | ${find?.message ?? ''} |\n`)
+    process.stdout.write(`| ${mutant.name} | ${seed} | ${find?.message ?? ''} |\n`)
   }
   process.stdout.write(`\nfound ${chosen.length - missed} of ${chosen.length}\n`)
   if (missed > 0) process.exitCode = 1

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest'
-import { requireFit } from '../support/faulty-copy.ts'
+import { lostPlaces } from '../support/faulty-copy.ts'
 import { mutants } from './mutants.ts'
 
-test('each fault that the simulation has to find has its place in the code', async () => {
+test('each fault that the simulation has to find has its place in the code', () => {
   expect(mutants.length).toBeGreaterThanOrEqual(12)
-  for (const { edits } of mutants) await requireFit(edits)
+  expect(lostPlaces(mutants)).toEqual([])
 })

@@ -1,10 +1,11 @@
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the code that is looked for has placeholders
 // Faults in the code, each of which the simulation must find. One that no longer fits the code is an error.
+
+import type { Fault } from '../support/faulty-copy.ts'
 import { convergenceMutants } from './convergence-mutants.ts'
 import { deletionMutants } from './deletion-mutants.ts'
-import type { Mutant } from './mutant.ts'
 
-export const mutants: readonly Mutant[] = [
+export const mutants: readonly Fault[] = [
   ...deletionMutants,
   ...convergenceMutants,
   {
@@ -32,11 +33,11 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'stale values win',
-    edits: [['db/users.ts', 'u.clerk_updated_at ${older} d.clerk_updated_at', 'true']],
+    edits: [['db/users.ts', '-- stale pages lose … u.clerk_updated_at ${older} d.clerk_updated_at', 'true']],
   },
   {
     name: 'fence gone',
-    edits: [['db/write-transaction.ts', "if (options.fence !== 'none') await", 'if (false) await']],
+    edits: [['db/write-transaction.ts', "options.fence !== 'none'", 'false']],
   },
   {
     name: 'list by id not believed',
@@ -49,16 +50,12 @@ export const mutants: readonly Mutant[] = [
   {
     name: 'canary ignored',
     edits: [
-      [
-        'sync/candidates.ts',
-        'if (canary === undefined || users.some((user) => user.clerkId === canary)) {',
-        'if (true) {',
-      ],
+      ['sync/candidates.ts', 'canary === undefined || users.some((user) => user.clerkId === canary)', 'true'],
     ],
   },
   {
     name: 'incomplete pass deletes',
-    edits: [['sync/absences.ts', 'if (!findings.isComplete()) {', 'if (false) {']],
+    edits: [['sync/absences.ts', '!findings.isComplete()', 'false']],
   },
   {
     name: 'unreadable user leaves the pass complete',
@@ -66,43 +63,19 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'tombstone ignored by inserts',
-    edits: [
-      [
-        'db/users.ts',
-        'where not exists (select from clerk_sync.tombstones t',
-        'where true or not exists (select from clerk_sync.tombstones t',
-      ],
-    ],
+    edits: [['db/users.ts', '-- a tombstone blocks … where not', 'where true or not']],
   },
   {
     name: 'tombstone left out',
-    edits: [
-      [
-        'db/tombstones.ts',
-        'select clerk_id, clock_timestamp(), ${runId}::bigint from deleted',
-        'select clerk_id, clock_timestamp(), ${runId}::bigint from deleted where false',
-      ],
-    ],
+    edits: [['db/tombstones.ts', 'from deleted', 'from deleted where false']],
   },
   {
     name: 'candidate younger than the grace deleted',
-    edits: [
-      [
-        'sync/plan.ts',
-        'row.clerkUpdatedAt <= clock.startedAt - clock.graceMs',
-        'row.clerkUpdatedAt <= clock.startedAt',
-      ],
-    ],
+    edits: [['sync/plan.ts', 'clock.startedAt - clock.graceMs', 'clock.startedAt']],
   },
   {
     name: 'grace held against the wrong clock',
-    edits: [
-      [
-        'sync/plan.ts',
-        'row.clerkUpdatedAt <= clock.startedAt - clock.graceMs',
-        'row.clerkUpdatedAt <= Date.now() - clock.graceMs',
-      ],
-    ],
+    edits: [['sync/plan.ts', 'clock.startedAt - clock.graceMs', 'Date.now() - clock.graceMs']],
   },
   {
     name: 'watermark too new',
@@ -110,33 +83,21 @@ export const mutants: readonly Mutant[] = [
   },
   {
     name: 'lease ignored',
-    edits: [
-      [
-        'db/write-transaction.ts',
-        'if (options.runId !== null) await requireLease',
-        'if (false) await requireLease',
-      ],
-    ],
+    edits: [['db/write-transaction.ts', 'options.runId !== null', 'false']],
   },
   {
     name: 'page dropped',
     edits: [
       [
         'sync/page.ts',
-        'await syncUsers(pass, findings, sightings, page.users)\n',
-        'if (page.span.after === undefined || page.users.length > 1) await syncUsers(pass, findings, sightings, page.users)\n',
+        'await syncUsers(',
+        'if (page.span.after === undefined || page.users.length > 1) await syncUsers(',
       ],
     ],
   },
   {
     name: 'error read as empty',
-    edits: [
-      [
-        'clerk/answers.ts',
-        'json.length <= usersMax ? json.map(readUser) : undefined',
-        'json.length <= usersMax ? json.map(readUser) : []',
-      ],
-    ],
+    edits: [['clerk/answers.ts', '? json.map(readUser) : undefined', '? json.map(readUser) : []']],
   },
   {
     name: 'any page goes on',
@@ -165,8 +126,8 @@ export const mutants: readonly Mutant[] = [
     edits: [
       [
         'sync/pass-context.ts',
-        'writer: request.dryRun ? preview : tableWriter',
-        'writer: request.dryRun ? { ...preview, write: tableWriter.write } : tableWriter',
+        'request.dryRun ? preview :',
+        'request.dryRun ? { ...preview, write: tableWriter.write } :',
       ],
     ],
   },
