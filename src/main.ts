@@ -4,7 +4,7 @@ import { InvalidArgumentError, Option } from 'commander'
 import { isClerkUserId } from './clerk/user.ts'
 import { createProgram, refuseSwallowedFlags } from './cli/command-line.ts'
 import { createOutput, type Format, sayEmbedded } from './cli/output.ts'
-import { refuse } from './cli/refusal.ts'
+import { reportStartupError } from './cli/startup-error.ts'
 import { type StatusFlags, statusCommand } from './cli/status.ts'
 import { type SyncFlags, syncCommand } from './cli/sync.ts'
 import { openTarget } from './cli/target.ts'
@@ -170,5 +170,5 @@ try {
   refuseSwallowedFlags(program, process.argv.slice(3))
   await program.parseAsync()
 } catch (error) {
-  process.exitCode = refuse(error, process.argv.slice(2))
+  process.exitCode = reportStartupError(error, process.argv.slice(2))
 }

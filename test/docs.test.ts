@@ -7,10 +7,10 @@ import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { parseAllDocuments } from 'yaml'
 import { variables } from '../src/config/config.ts'
+import { readCatalog } from '../src/db/catalog.ts'
 import { openDatabase } from '../src/db/database.ts'
 import { readRuns } from '../src/db/ledger.ts'
 import { migrate } from '../src/db/migrate.ts'
-import { readShape } from '../src/db/shape.ts'
 import { seedUsers } from '../src/dev/sandbox/seed.ts'
 import { deliverDeletion } from '../src/sync/delivery.ts'
 import { exitCodes } from '../src/sync/report.ts'
@@ -268,8 +268,8 @@ async function useEverything(world: World, role: string): Promise<string> {
   expect(kinds.filter((kind) => report.counts[kind] === 0)).toEqual([])
   const database = openDatabase(databaseUrl)
   try {
-    const shape = await readShape(database.db)
-    expect(await readRuns(database.db, 1, shape)).toHaveLength(1)
+    const catalog = await readCatalog(database.db)
+    expect(await readRuns(database.db, 1, catalog)).toHaveLength(1)
     users.delete(id)
     await deliverDeletion(database, id, 'sync')
     expect((await world.rows()).has(id)).toBe(false)

@@ -1,9 +1,10 @@
 // `status`: is the copy right and since when, what is open, and what the last runs did. Read from the history of runs
 // alone; it never asks Clerk.
+
+import { readCatalog } from '../db/catalog.ts'
 import { readLastSuccess, readOpenItems } from '../db/history.ts'
 import { readHold } from '../db/hold.ts'
 import { readRuns } from '../db/ledger.ts'
-import { readShape } from '../db/shape.ts'
 import { readState } from '../db/state.ts'
 import { countRows } from '../db/users.ts'
 import type { Output } from './output.ts'
@@ -24,16 +25,16 @@ export interface StatusFlags {
 export async function statusCommand(target: Target, output: Output, flags: StatusFlags): Promise<void> {
   const database = target.open({ connections: 1, applicationName: 'clerk-sync status' })
   const { db } = database
-  const shape = await readShape(db)
-  const state = await readState(db, shape)
+  const catalog = await readCatalog(db)
+  const state = await readState(db, catalog)
   const status = {
     instanceId: state?.instanceId ?? null,
-    rows: await countRows(db, shape),
-    deletionHold: (await readHold(db, shape)) ?? null,
-    lastSuccess: (await readLastSuccess(db, shape)) ?? null,
-    open: await readOpenItems(db, shape),
-    withheld: await readWithheld(database, shape, state?.difference, flags),
-    runs: await readRuns(db, flags.limit, shape),
+    rows: await countRows(db, catalog),
+    deletionHold: (await readHold(db, catalog)) ?? null,
+    lastSuccess: (await readLastSuccess(db, catalog)) ?? null,
+    open: await readOpenItems(db, catalog),
+    withheld: await readWithheld(database, catalog, state?.difference, flags),
+    runs: await readRuns(db, flags.limit, catalog),
   }
   output.json(status)
   for (const line of statusLines(status, new Date())) output.say(line)

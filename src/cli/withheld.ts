@@ -1,14 +1,15 @@
 // The withheld deletions as `status` shows them: which rows, since when their users are missed, and what a deletion would
 // take along. Read from what the last full pass left and from the table as it is now.
+
+import type { TableCatalog } from '../db/catalog.ts'
 import type { Database, Executor } from '../db/database.ts'
 import { type Dependents, readDependents } from '../db/dependents.ts'
-import type { Shape } from '../db/shape.ts'
 import { isoTime } from '../db/times.ts'
 import { readRows } from '../db/users.ts'
 import { missedSince } from '../sync/approval.ts'
 import { approvalCommand } from '../sync/approval-command.ts'
 import { dependentLines } from '../sync/forecast.ts'
-import type { Known } from '../sync/pass.ts'
+import { readDifference } from '../sync/known-difference.ts'
 
 export interface Withheld {
   /** Rows that are still there. */
@@ -39,14 +40,14 @@ const rowsAtOnce = 1000
 /** Returns what is withheld since the last full pass; null if nothing is. */
 export async function readWithheld(
   database: Database,
-  shape: Shape,
+  catalog: TableCatalog,
   difference: unknown,
   options: { all: boolean; showValues: boolean },
 ): Promise<Withheld | null> {
-  const known = (difference ?? undefined) as Known | undefined
+  const known = readDifference(difference)
   const ids = [...(known?.withheld ?? [])].sort()
   const since = missedSince(known)
-  const rows = await readAll(database.db, ids, shape)
+  const rows = await readAll(database.db, ids, catalog)
   if (known === undefined || rows.length === 0) return null
   const time = (milliseconds: number | null | undefined) =>
     milliseconds === null || milliseconds === undefined ? null : isoTime(milliseconds)
@@ -66,10 +67,10 @@ export async function readWithheld(
   }
 }
 
-async function readAll(executor: Executor, ids: readonly string[], shape: Shape) {
+async function readAll(executor: Executor, ids: readonly string[], catalog: TableCatalog) {
   const rows = []
   for (let start = 0; start < ids.length; start += rowsAtOnce)
-    rows.push(...(await readRows(executor, ids.slice(start, start + rowsAtOnce), shape)))
+    rows.push(...(await readRows(executor, ids.slice(start, start + rowsAtOnce), catalog)))
   return rows
 }
 

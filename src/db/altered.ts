@@ -44,7 +44,14 @@ export async function rememberAltered(
     altered.map(([clerkId]) => clerkId),
     'text',
   )
-  const nothing = { withheld: [], kept: [], doubtful: [], pending: [], rejected: [], unexplained: 0 }
+  const nothing = {
+    withheld: [],
+    undeletable: [],
+    pendingRows: [],
+    pendingUsers: [],
+    rejected: [],
+    unexplained: 0,
+  }
   await query(
     tx,
     sql`update clerk_sync.state set difference = jsonb_set(before.known, '{altered}', ${JSON.stringify(altered)}::jsonb ||

@@ -8,7 +8,7 @@ import { codeOf, databaseError, lostCodes } from './failures.ts'
 import { deleteMsDefault, inTime, statementMsMax, transactionMsMax } from './patience.ts'
 import { lookAgain, type Server } from './second-look.ts'
 
-export { PostgresRefusal } from './failures.ts'
+export { WriteError } from './failures.ts'
 
 /** A pool of connections. Whoever opens it closes it. */
 export interface Database {
@@ -138,7 +138,7 @@ async function classified(error: unknown, executor: Executor, openMs = 0): Promi
 }
 
 /**
- * In one round trip. A process that falls asleep within its transaction would keep its locks, the fence among them,
+ * In one round trip. A process that falls asleep within its transaction would keep its locks, the deletion lock among them,
  * until it wakes: the lease passes on after 30 s, and by then they must be free.
  */
 const begin = sql`set transaction isolation level read committed;

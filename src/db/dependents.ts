@@ -3,14 +3,7 @@
 // takes too long, or that the role may not make, is told as unknown.
 import { type SQL, sql } from 'drizzle-orm'
 import { isSyncError } from '../errors.ts'
-import {
-  arrayParameter,
-  type Database,
-  type Executor,
-  PostgresRefusal,
-  query,
-  transaction,
-} from './database.ts'
+import { arrayParameter, type Database, type Executor, query, transaction, WriteError } from './database.ts'
 
 /** What becomes of rows that refer to deleted ones. */
 export type OnDelete = 'deleted' | 'changed' | 'forbids'
@@ -144,7 +137,7 @@ async function countWithin(
   } catch (error) {
     if (isSyncError(error) && error.facts.code === '42501')
       return { rows: null, unknown: 'no right to read the table' }
-    if (error instanceof PostgresRefusal && error.kind === 'timeout')
+    if (error instanceof WriteError && error.kind === 'timeout')
       return { rows: null, unknown: 'counting took too long' }
     throw error
   }

@@ -9,31 +9,31 @@ import { asIdentifier, type ErrorKind, SyncError } from '../errors.ts'
  * - `lock`: another transaction was in the way of a row.
  * - `timeout`: Postgres cut the statement off because it took too long. No other transaction need be in the way.
  * - `privilege`: the role may not do it. Where it may write other rows, a trigger's function raised it.
- * - `fence`: the fence itself was not to be had, which says nothing about any row.
+ * - `deletion-lock`: the deletion lock itself was not to be had, which says nothing about any row.
  */
-type RefusalKind = 'row' | 'lock' | 'timeout' | 'privilege' | 'fence'
+type WriteErrorKind = 'row' | 'lock' | 'timeout' | 'privilege' | 'deletion-lock'
 
-const refusalMessages: Record<RefusalKind, string> = {
+const writeErrorMessages: Record<WriteErrorKind, string> = {
   row: 'Postgres refused a row',
   lock: 'another transaction was in the way',
   privilege: 'the database role lacks a privilege',
   timeout: 'Postgres cut a statement off because it took too long',
-  fence: 'another transaction was in the way',
+  'deletion-lock': 'another transaction was in the way',
 }
 
 /** What Postgres said, without the values it said it about. */
-export class PostgresRefusal extends Error {
-  override readonly name = 'PostgresRefusal'
-  readonly kind: RefusalKind
+export class WriteError extends Error {
+  override readonly name = 'WriteError'
+  readonly kind: WriteErrorKind
   /** The SQLSTATE. */
   readonly code: string
-  /** The constraint, else the column, else the SQLSTATE: what the refusals are counted by. */
+  /** The constraint, else the column, else the SQLSTATE: what the failures are counted by. */
   readonly constraint: string
   /** What else Postgres named, for the sentence that a person reads. */
   readonly named: Named
 
-  constructor(kind: RefusalKind, code: string, constraint: string, named: Named = {}) {
-    super(refusalMessages[kind])
+  constructor(kind: WriteErrorKind, code: string, constraint: string, named: Named = {}) {
+    super(writeErrorMessages[kind])
     this.kind = kind
     this.code = code
     this.constraint = constraint
@@ -215,26 +215,21 @@ function parameterIn(message: string): string | undefined {
 }
 
 /**
- * Classifies a failure of driver, drizzle or Postgres: a `PostgresRefusal` where it is about a row, a `SyncError` for all
+ * Classifies a failure of driver, drizzle or Postgres: a `WriteError` where it is about a row, a `SyncError` for all
  * else that has a code. Without one it is returned as it is, less what drizzle says of the query.
  */
 export function databaseError(error: unknown): unknown {
   const cause = error instanceof DrizzleQueryError ? error.cause : error
-  if (cause instanceof SyncError || cause instanceof PostgresRefusal) return cause
+  if (cause instanceof SyncError || cause instanceof WriteError) return cause
   const code = codeOf(cause)
   if (code === undefined) return error instanceof DrizzleQueryError ? new Error('a query failed') : error
   const facts = factsOf(cause, code)
   const { message = '', severity, severity_local } = cause as Record<string, string | undefined>
   const isFatal = (severity ?? severity_local) === 'FATAL'
-  if (!isFatal && lockCodes.has(code)) return new PostgresRefusal('lock', code, code)
-  if (!isFatal && code === timeoutCode) return new PostgresRefusal('timeout', code, code)
+  if (!isFatal && lockCodes.has(code)) return new WriteError('lock', code, code)
+  if (!isFatal && code === timeoutCode) return new WriteError('timeout', code, code)
   if (!isFatal && rowCodes.test(code)) {
-    return new PostgresRefusal(
-      'row',
-      code,
-      facts.constraint_name ?? facts.column_name ?? code,
-      namedIn(cause),
-    )
+    return new WriteError('row', code, facts.constraint_name ?? facts.column_name ?? code, namedIn(cause))
   }
   const said: Said = { code, message, isFatal, isPostgres: facts.routine !== undefined }
   if (code === '25P04') return overTime(facts)
@@ -324,10 +319,10 @@ export function codeOf(error: unknown): string | undefined {
 }
 
 /**
- * A missing right as a refusal of the row at hand: the role's own right to write it, or that of a function which a
+ * A missing right as a failure of the row at hand: the role's own right to write it, or that of a function which a
  * trigger calls. Any other error is returned as it is.
  */
-export function asPrivilegeRefusal(error: unknown): unknown {
+export function asPrivilegeError(error: unknown): unknown {
   const code = error instanceof SyncError ? error.facts.code : undefined
-  return code === insufficientPrivilege ? new PostgresRefusal('privilege', code, code) : error
+  return code === insufficientPrivilege ? new WriteError('privilege', code, code) : error
 }

@@ -1,20 +1,20 @@
 // How old a row without a version is. Its own creation time says it, if that is a time in the past; else the row was
 // first met when `clerk_sync.first_seen` says so. A time that is missing, infinite or yet to come says nothing about age.
 import { type SQL, sql } from 'drizzle-orm'
+import type { TableCatalog } from './catalog.ts'
 import { arrayParameter, type Executor, query } from './database.ts'
 import { users } from './schema.ts'
-import type { Shape } from './shape.ts'
 
 const tellsAge = sql.raw('isfinite(u.created_at) and u.created_at <= now()')
 
-const hasCreationTime = (shape: Shape) => shape.userColumns?.has(users.createdAt.name) === true
+const hasCreationTime = (catalog: TableCatalog) => catalog.userColumns?.has(users.createdAt.name) === true
 
 /** Whether the row `u` is a day old, as far as its creation time or its first meeting tells; false if neither does. */
-export function isDayOld(shape: Shape): SQL {
-  const met = shape.ownTables.has('first_seen')
+export function isDayOld(catalog: TableCatalog): SQL {
+  const met = catalog.ownTables.has('first_seen')
     ? sql`(select f.first_seen_at from clerk_sync.first_seen f where f.clerk_id = u.clerk_id)`
     : sql`null::timestamptz`
-  const since = hasCreationTime(shape) ? sql`case when ${tellsAge} then u.created_at else ${met} end` : met
+  const since = hasCreationTime(catalog) ? sql`case when ${tellsAge} then u.created_at else ${met} end` : met
   return sql`coalesce(${since} < now() - interval '1 day', false)`
 }
 
@@ -25,11 +25,11 @@ export function isDayOld(shape: Shape): SQL {
 export async function noteFirstSeen(
   executor: Executor,
   clerkIds: readonly string[],
-  shape: Shape,
+  catalog: TableCatalog,
   isDryRun: boolean,
 ): Promise<number> {
-  if (shape.userColumns === undefined || clerkIds.length === 0) return 0
-  const ageless = hasCreationTime(shape) ? sql`coalesce(not (${tellsAge}), true)` : sql`true`
+  if (catalog.userColumns === undefined || clerkIds.length === 0) return 0
+  const ageless = hasCreationTime(catalog) ? sql`coalesce(not (${tellsAge}), true)` : sql`true`
   const rows = await query<{ clerk_id: string }>(
     executor,
     sql`select u.clerk_id from users u

@@ -1,7 +1,7 @@
 // What the history of runs says as a whole: the last success, and since when something has been open. Reads only.
 import { sql } from 'drizzle-orm'
+import type { TableCatalog } from './catalog.ts'
 import { type Executor, query } from './database.ts'
-import type { Shape } from './shape.ts'
 
 /** Runs that came to their end: what they counted is what stood then. */
 const ended = sql.raw(`status in ('succeeded', 'partial', 'withheld') and pass <> 'user'`)
@@ -30,8 +30,11 @@ const iso = (time: ReturnType<typeof sql.raw>) =>
   sql`to_char(${time} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
 
 /** The newest full or incremental pass that succeeded; undefined if none did within the 30 days that runs are kept. */
-export async function readLastSuccess(executor: Executor, shape: Shape): Promise<LastSuccess | undefined> {
-  if (!shape.ownTables.has('runs')) return undefined
+export async function readLastSuccess(
+  executor: Executor,
+  catalog: TableCatalog,
+): Promise<LastSuccess | undefined> {
+  if (!catalog.ownTables.has('runs')) return undefined
   const [row] = await query<LastSuccess>(
     executor,
     sql`select id::float8 as "runId", pass, ${iso(sql.raw('started_at'))} as "startedAt",
@@ -43,8 +46,8 @@ export async function readLastSuccess(executor: Executor, shape: Shape): Promise
 }
 
 /** What stands open after the newest run, and since when. */
-export async function readOpenItems(executor: Executor, shape: Shape): Promise<OpenItem[]> {
-  if (!shape.ownTables.has('runs')) return []
+export async function readOpenItems(executor: Executor, catalog: TableCatalog): Promise<OpenItem[]> {
+  if (!catalog.ownTables.has('runs')) return []
   return query<OpenItem>(
     executor,
     sql`with counted as (

@@ -2,9 +2,9 @@
 // on Postgres's clock, and every transaction that writes looks at it first, so that a holder that slept stops.
 import { sql } from 'drizzle-orm'
 import { SyncError } from '../errors.ts'
+import type { TableCatalog } from './catalog.ts'
 import { bringBackTimes, soon } from './clock.ts'
 import { arrayParameter, type Database, type Executor, query, transaction } from './database.ts'
-import type { Shape } from './shape.ts'
 
 /** A holder silent for so long has died or sleeps; six heartbeats. */
 const silentAfter = sql.raw(`interval '30 seconds'`)
@@ -251,8 +251,8 @@ export async function countDeletions(tx: Executor, runId: number, deleted: numbe
  * How many rows the runs have deleted within an hour, approved ones left out: what the guard counts. A run that has
  * deleted within the hour counts whole. Tombstones would not do: a user who comes back takes theirs away.
  */
-export async function countRecentDeletions(executor: Executor, shape: Shape): Promise<number> {
-  if (!shape.ownColumns.has('runs.deleted')) return 0
+export async function countRecentDeletions(executor: Executor, catalog: TableCatalog): Promise<number> {
+  if (!catalog.ownColumns.has('runs.deleted')) return 0
   const [row] = await query<{ count: number }>(
     executor,
     sql`select coalesce(sum(deleted), 0)::float8 as count from clerk_sync.runs
@@ -285,11 +285,11 @@ export interface PastRun {
 }
 
 /** The newest runs, newest first; none where nothing ever ran. */
-export async function readRuns(executor: Executor, limit: number, shape: Shape): Promise<PastRun[]> {
-  if (!shape.ownTables.has('runs')) return []
+export async function readRuns(executor: Executor, limit: number, catalog: TableCatalog): Promise<PastRun[]> {
+  if (!catalog.ownTables.has('runs')) return []
   const iso = (column: string) =>
     sql`to_char(${sql.identifier(column)} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')`
-  const withheld = shape.ownColumns.has('runs.withheld') ? sql`withheld` : sql`null`
+  const withheld = catalog.ownColumns.has('runs.withheld') ? sql`withheld` : sql`null`
   const rows = await query<{ run: PastRun | string }>(
     executor,
     sql`select json_build_object('runId', id, 'pass', pass, 'trigger', trigger, 'status', status,

@@ -4,9 +4,9 @@ import { fileURLToPath } from 'node:url'
 import { sql } from 'drizzle-orm'
 import { readMigrationFiles } from 'drizzle-orm/migrator'
 import { isSyncError, SyncError } from '../errors.ts'
-import { attempt, type Database, type Executor, PostgresRefusal, query, transaction } from './database.ts'
+import { readCatalog } from './catalog.ts'
+import { attempt, type Database, type Executor, query, transaction, WriteError } from './database.ts'
 import { readMissing } from './missing.ts'
-import { readShape } from './shape.ts'
 
 export const migrationsFolder = fileURLToPath(new URL('../../drizzle', import.meta.url))
 /** Any number will do, as long as no other part of the app locks the same one: "clerk-sy" in ASCII. */
@@ -28,7 +28,7 @@ export async function migrate(
 ): Promise<{ applied: number }> {
   if (!(await hasPendingMigrations(database.db, folder))) return { applied: 0 }
   // What cannot be adopted is refused in words, before any statement fails of it.
-  await readShape(database.db)
+  await readCatalog(database.db)
   try {
     return await transaction(database, (tx) => migrateWithin(tx, folder), migrationMsMax)
   } catch (error) {
@@ -138,7 +138,7 @@ function readFiles(folder: string): Migration[] {
 
 async function migrationError(error: unknown, executor: Executor): Promise<unknown> {
   if (isSyncError(error, 'configuration') && error.facts.code === '42501') return mayNotMigrate(error.facts)
-  if (!(error instanceof PostgresRefusal)) return error
+  if (!(error instanceof WriteError)) return error
   if (error.kind === 'lock') {
     return new SyncError('transient', 'the migration waited too long for the users table', {
       hint: 'A transaction of the app holds it. Try again when that one has ended.',
@@ -166,7 +166,7 @@ export const mayNotMigrate = (facts: SyncError['facts'] = {}) =>
 /** How many ids of several rows are named. */
 const duplicatesShown = 5
 
-async function hintOf(error: PostgresRefusal, executor: Executor): Promise<string> {
+async function hintOf(error: WriteError, executor: Executor): Promise<string> {
   if (error.code !== '23505')
     return 'A rule or trigger of your schema refuses it; the log of Postgres has its words.'
   return (await describeDuplicates(executor).catch(() => undefined)) ?? duplicatesText([])

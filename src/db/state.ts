@@ -1,8 +1,8 @@
 // The one row of `clerk_sync.state`: which Clerk instance this table belongs to, and where the passes stand.
 import { sql } from 'drizzle-orm'
+import type { TableCatalog } from './catalog.ts'
 import { type Executor, query } from './database.ts'
 import { newHold } from './hold.ts'
-import type { Shape } from './shape.ts'
 import { isOurs } from './users.ts'
 
 export interface State {
@@ -43,9 +43,9 @@ const dueMsMax = 86_400_000
 const dueWithin = sql.raw(`interval '25 hours'`)
 
 /** The state, or undefined where nothing has been bound yet. */
-export async function readState(executor: Executor, shape: Shape): Promise<State | undefined> {
-  if (!shape.ownTables.has('state')) return undefined
-  const known = shape.ownColumns.has('state.table_identity') ? sql`table_identity` : sql`null`
+export async function readState(executor: Executor, catalog: TableCatalog): Promise<State | undefined> {
+  if (!catalog.ownTables.has('state')) return undefined
+  const known = catalog.ownColumns.has('state.table_identity') ? sql`table_identity` : sql`null`
   const [row] = await query<Omit<State, 'difference'> & { difference: string | null }>(
     executor,
     sql`select instance_id as "instanceId", (extract(epoch from watermark) * 1000)::float8 as watermark,

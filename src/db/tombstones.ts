@@ -1,31 +1,31 @@
 // The SQL that deletes from `users`, and the tombstones that each deletion leaves: the memory that keeps late news from
-// putting a user back. The caller's transaction holds the fence.
+// putting a user back. The caller's transaction holds the deletion lock.
 import { sql } from 'drizzle-orm'
 import { arrayParameter, type Executor, query } from './database.ts'
 import { newHold } from './hold.ts'
 import { countDeletions } from './ledger.ts'
-import type { Shape } from './shape.ts'
+import type { TableCatalog } from './catalog.ts'
 import { epochMs, moment } from './times.ts'
 
-/** Which of these users have a tombstone, and whether it is younger than `youngSince` (ms, Postgres's clock). */
+/** Which of these users have a tombstone, and whether it is younger than `tombstonesBlockSince` (ms, Postgres's clock). */
 export async function readTombstones(
   executor: Executor,
   clerkIds: readonly string[],
-  youngSince: number,
-  shape: Shape,
-): Promise<Map<string, 'young' | 'old'>> {
-  if (!shape.ownTables.has('tombstones') || clerkIds.length === 0) return new Map()
-  const rows = await query<{ clerk_id: string; young: boolean }>(
+  tombstonesBlockSince: number,
+  catalog: TableCatalog,
+): Promise<Map<string, 'blocking' | 'expired'>> {
+  if (!catalog.ownTables.has('tombstones') || clerkIds.length === 0) return new Map()
+  const rows = await query<{ clerk_id: string; blocks: boolean }>(
     executor,
-    sql`select clerk_id, deleted_at > ${moment(youngSince)} as young from clerk_sync.tombstones
+    sql`select clerk_id, deleted_at > ${moment(tombstonesBlockSince)} as blocks from clerk_sync.tombstones
         where clerk_id = any(${arrayParameter(clerkIds, 'text')})`,
   )
-  return new Map(rows.map((row) => [row.clerk_id, row.young ? 'young' : 'old']))
+  return new Map(rows.map((row) => [row.clerk_id, row.blocks ? 'blocking' : 'expired']))
 }
 
 /**
  * Deletes rows that still have the version they were judged by, leaves tombstones, and counts the rows in the run's
- * line. Returns the ids deleted. The caller's transaction holds the fence alone. Throws as `countDeletions` does, and
+ * line. Returns the ids deleted. The caller's transaction holds the deletion lock alone. Throws as `countDeletions` does, and
  * `transient` where there is no answer within `milliseconds`.
  */
 export async function deleteUsers(
@@ -51,7 +51,7 @@ export async function deleteUsers(
           order by u.clerk_id for update of u),
         deleted as (delete from users u using locked where u.clerk_id = locked.clerk_id
           returning u.clerk_id)
-        -- not now(): the transaction may have begun long before it got the fence
+        -- not now(): the transaction may have begun long before it got the deletion lock
         insert into clerk_sync.tombstones (clerk_id, deleted_at, run_id)
         select clerk_id, clock_timestamp(), ${runId}::bigint from deleted
         on conflict (clerk_id) do update set deleted_at = excluded.deleted_at, run_id = excluded.run_id
@@ -82,8 +82,8 @@ export async function deleteUser(tx: Executor, clerkId: string, milliseconds?: n
  * Left by a run, and not long ago: should the user have a row again, the run was wrong. The hour counts from the end of
  * the grace, since until then nobody is put back. A webhook's tombstone is Clerk's own word.
  */
-const isRuns = (youngSince: number) =>
-  sql`run_id is not null and deleted_at > ${moment(youngSince)} - interval '1 hour'`
+const isRuns = (tombstonesBlockSince: number) =>
+  sql`run_id is not null and deleted_at > ${moment(tombstonesBlockSince)} - interval '1 hour'`
 
 /**
  * Removes the tombstones of users who have a row again. Where a run had deleted one of them within an hour, that was
@@ -92,7 +92,7 @@ const isRuns = (youngSince: number) =>
 export async function liftTombstones(
   tx: Executor,
   clerkIds: readonly string[],
-  youngSince: number,
+  tombstonesBlockSince: number,
 ): Promise<void> {
   await query(
     tx,
@@ -100,7 +100,7 @@ export async function liftTombstones(
           returning deleted_at, run_id)
         update clerk_sync.state set deletion_hold = ${newHold('returned')}
         -- that run was wrong
-        where exists (select from lifted where ${isRuns(youngSince)})`,
+        where exists (select from lifted where ${isRuns(tombstonesBlockSince)})`,
   )
 }
 
@@ -108,14 +108,14 @@ export async function liftTombstones(
 export async function wereDeletedByRuns(
   executor: Executor,
   clerkIds: readonly string[],
-  youngSince: number,
-  shape: Shape,
+  tombstonesBlockSince: number,
+  catalog: TableCatalog,
 ): Promise<boolean> {
-  if (!shape.ownTables.has('tombstones')) return false
+  if (!catalog.ownTables.has('tombstones')) return false
   const rows = await query(
     executor,
     sql`select from clerk_sync.tombstones
-        where clerk_id = any(${arrayParameter(clerkIds, 'text')}) and ${isRuns(youngSince)} limit 1`,
+        where clerk_id = any(${arrayParameter(clerkIds, 'text')}) and ${isRuns(tombstonesBlockSince)} limit 1`,
   )
   return rows.length > 0
 }

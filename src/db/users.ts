@@ -3,10 +3,10 @@
 // twice, it writes nothing more.
 import { type SQL, sql } from 'drizzle-orm'
 import type { PgColumn } from 'drizzle-orm/pg-core'
+import type { TableCatalog } from './catalog.ts'
 import { arrayParameter, type Executor, query } from './database.ts'
 import { isDayOld } from './first-seen.ts'
 import { type CurrentRow, type DesiredUser, syncedKeys, users } from './schema.ts'
-import type { Shape } from './shape.ts'
 import { epochMs, isoTime, moment } from './times.ts'
 import { liftTombstones } from './tombstones.ts'
 
@@ -22,10 +22,10 @@ export interface Write extends DesiredUser {
 export async function readRows(
   executor: Executor,
   clerkIds: readonly string[],
-  shape: Shape,
+  catalog: TableCatalog,
 ): Promise<CurrentRow[]> {
-  if (shape.userColumns === undefined || clerkIds.length === 0) return []
-  const has = (column: PgColumn) => shape.userColumns?.has(column.name) === true
+  if (catalog.userColumns === undefined || clerkIds.length === 0) return []
+  const has = (column: PgColumn) => catalog.userColumns?.has(column.name) === true
   const columns = syncedKeys.map((key) => {
     const column = users[key]
     return has(column) ? sql`u.${sql.identifier(column.name)}::text as ${sql.identifier(key)}` : nothing(key)
@@ -35,7 +35,7 @@ export async function readRows(
   const found = await query<Record<string, string | number | boolean | null>>(
     executor,
     sql`select u.clerk_id, ${sql.join([...columns, time('clerkCreatedAt'), time('clerkUpdatedAt')], sql`, `)},
-          ${isDayOld(shape)} as is_day_old
+          ${isDayOld(catalog)} as is_day_old
         from users u where u.clerk_id = any(${arrayParameter(clerkIds, 'text')}) order by u.clerk_id`,
   )
   return found.map((row) => ({
@@ -52,9 +52,9 @@ export async function readAbsentIds(
   executor: Executor,
   span: { after: number | undefined; upTo: number | undefined },
   seen: readonly string[],
-  shape: Shape,
+  catalog: TableCatalog,
 ): Promise<string[]> {
-  if (shape.userColumns?.has(users.clerkCreatedAt.name) !== true) return []
+  if (catalog.userColumns?.has(users.clerkCreatedAt.name) !== true) return []
   const bounds = [
     ...(span.after === undefined ? [] : [sql`u.clerk_created_at > ${moment(span.after)}`]),
     ...(span.upTo === undefined ? [] : [sql`u.clerk_created_at <= ${moment(span.upTo)}`]),
@@ -69,9 +69,9 @@ export async function readAbsentIds(
 }
 
 /** The ids of our rows without a creation time: an adopted table's, or inserted by the app's old webhook. */
-export async function readUndatedIds(executor: Executor, shape: Shape): Promise<string[]> {
-  if (shape.userColumns === undefined) return []
-  const undated = shape.userColumns.has(users.clerkCreatedAt.name)
+export async function readUndatedIds(executor: Executor, catalog: TableCatalog): Promise<string[]> {
+  if (catalog.userColumns === undefined) return []
+  const undated = catalog.userColumns.has(users.clerkCreatedAt.name)
     ? sql`u.clerk_created_at is null`
     : sql`true`
   const rows = await query<{ clerk_id: string }>(
@@ -82,8 +82,8 @@ export async function readUndatedIds(executor: Executor, shape: Shape): Promise<
 }
 
 /** How many rows are ours. */
-export async function countRows(executor: Executor, shape: Shape): Promise<number> {
-  if (shape.userColumns === undefined) return 0
+export async function countRows(executor: Executor, catalog: TableCatalog): Promise<number> {
+  if (catalog.userColumns === undefined) return 0
   const [row] = await query<{ count: number }>(
     executor,
     sql`select count(*)::float8 as count from users u where ${isOurs}`,
@@ -95,9 +95,9 @@ export async function countRows(executor: Executor, shape: Shape): Promise<numbe
 export async function countRowsOf(
   executor: Executor,
   clerkIds: readonly string[],
-  shape: Shape,
+  catalog: TableCatalog,
 ): Promise<number> {
-  if (shape.userColumns === undefined || clerkIds.length === 0) return 0
+  if (catalog.userColumns === undefined || clerkIds.length === 0) return 0
   const [row] = await query<{ count: number }>(
     executor,
     sql`select count(*)::float8 as count from users u where u.clerk_id = any(${arrayParameter(clerkIds, 'text')})`,
@@ -106,8 +106,12 @@ export async function countRowsOf(
 }
 
 /** Up to `limit` ids of our rows, spread over all of them: a sample to show Clerk, the same at every look. */
-export async function readSampleIds(executor: Executor, limit: number, shape: Shape): Promise<string[]> {
-  if (shape.userColumns === undefined) return []
+export async function readSampleIds(
+  executor: Executor,
+  limit: number,
+  catalog: TableCatalog,
+): Promise<string[]> {
+  if (catalog.userColumns === undefined) return []
   const rows = await query<{ clerk_id: string }>(
     executor,
     sql`select u.clerk_id from users u where ${isOurs} order by md5(u.clerk_id) limit ${limit}`,
@@ -120,9 +124,9 @@ export async function readOtherIds(
   executor: Executor,
   clerkId: string,
   limit: number,
-  shape: Shape,
+  catalog: TableCatalog,
 ): Promise<string[]> {
-  if (shape.userColumns === undefined) return []
+  if (catalog.userColumns === undefined) return []
   const rows = await query<{ clerk_id: string }>(
     executor,
     sql`select u.clerk_id from users u where ${isOurs} and u.clerk_id <> ${clerkId}
@@ -133,12 +137,12 @@ export async function readOtherIds(
 
 /**
  * Inserts users that have no row. Gives the ids inserted; their older tombstones go, as `liftTombstones` says. The
- * caller's transaction holds the fence, so that every deletion either sees these rows or left a tombstone that this statement sees.
+ * caller's transaction holds the deletion lock, so that every deletion either sees these rows or left a tombstone that this statement sees.
  */
 export async function insertUsers(
   tx: Executor,
   writes: readonly Write[],
-  youngSince: number,
+  tombstonesBlockSince: number,
 ): Promise<string[]> {
   const columns = [
     'clerk_id',
@@ -155,14 +159,14 @@ export async function insertUsers(
     sql`insert into users (${names}) select ${names} from ${unnest(writes)} d
         -- a tombstone blocks
         where not exists (select from clerk_sync.tombstones t
-          where t.clerk_id = d.clerk_id and t.deleted_at > ${moment(youngSince)})
+          where t.clerk_id = d.clerk_id and t.deleted_at > ${moment(tombstonesBlockSince)})
         order by clerk_id
         -- whoever was first wins; the next pass compares
         on conflict (clerk_id) do nothing
         returning clerk_id`,
   )
   const created = rows.map((row) => row.clerk_id)
-  if (created.length > 0) await liftTombstones(tx, created, youngSince)
+  if (created.length > 0) await liftTombstones(tx, created, tombstonesBlockSince)
   return created
 }
 

@@ -2,13 +2,13 @@
 // The answer says whether a repeat can help: 503 if it can, 200 or 400 if it cannot.
 import type { Context } from 'hono'
 import { type Delivery, readDelivery } from '../clerk/event.ts'
+import type { TableCatalog } from '../db/catalog.ts'
 import type { Database } from '../db/database.ts'
-import type { Shape } from '../db/shape.ts'
 import { readState } from '../db/state.ts'
 import { isSyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { type Delivered, type DeliveryOutcome, deliverDeletion, deliverUser } from '../sync/delivery.ts'
-import type { Difference } from '../sync/difference.ts'
+import { readDifference } from '../sync/known-difference.ts'
 import type { WaitingDeliveries } from '../sync/waiting.ts'
 
 export interface WebhookParts {
@@ -17,7 +17,7 @@ export interface WebhookParts {
   readonly signingSecrets: readonly string[]
   readonly policy: 'sync' | 'upsert-only'
   /** Undefined until the worker has found the table ready. */
-  readonly shape: () => Shape | undefined
+  readonly catalog: () => TableCatalog | undefined
   readonly log: Log
   /** 12 s if absent. */
   readonly answerMsMax?: number
@@ -62,11 +62,11 @@ async function answerOf(request: Request, parts: WebhookParts, waiting: WaitingD
   const delivery = await readDelivery(request, signingSecrets)
   if (delivery.kind === 'malformed') return { status: 400, result: 'failed', reason: delivery.reason }
   if (delivery.kind === 'other') return { status: 200, result: 'ignored' }
-  const shape = parts.shape()
-  if (shape === undefined) return unavailable('the table is not ready yet')
+  const catalog = parts.catalog()
+  if (catalog === undefined) return unavailable('the table is not ready yet')
   const clerkId = delivery.kind === 'user' ? delivery.user.clerkId : delivery.clerkId
   try {
-    const work = apply(delivery, shape, parts, waiting)
+    const work = apply(delivery, catalog, parts, waiting)
     return { ...(await inTime(work, parts.answerMsMax ?? answerMsMax)), clerkId }
   } catch (error) {
     const reason = isSyncError(error) ? error.message : 'the delivery could not be written'
@@ -76,26 +76,28 @@ async function answerOf(request: Request, parts: WebhookParts, waiting: WaitingD
 
 async function apply(
   delivery: Exclude<Delivery, { kind: 'malformed' | 'other' }>,
-  shape: Shape,
+  catalog: TableCatalog,
   parts: WebhookParts,
   waiting: WaitingDeliveries,
 ): Promise<Answer> {
   const { database } = parts
-  const state = await readState(database.db, shape)
+  const state = await readState(database.db, catalog)
   if (state === undefined) return unavailable('the table is not bound to a Clerk instance yet')
   if (delivery.instanceId !== undefined && delivery.instanceId !== state.instanceId) {
     return { status: 400, result: 'failed', reason: 'the event is of another Clerk instance' }
   }
   const ours = waiting.keepOnly(state.instanceId)
   if (delivery.kind === 'deletion') {
-    return applied(await deliverDeletion(database, delivery.clerkId, parts.policy, { shape, waiting: ours }))
+    return applied(
+      await deliverDeletion(database, delivery.clerkId, parts.policy, { catalog, waiting: ours }),
+    )
   }
   const { user } = delivery
   // A repeat would be the same; a pass will name it again.
   if (user.kind === 'rejected') return { status: 200, result: 'rejected', reason: user.reason }
-  const { altered } = (state.difference ?? {}) as Partial<Difference>
+  const altered = readDifference(state.difference)?.altered
   const alteredBefore = altered?.find(([clerkId]) => clerkId === user.clerkId)?.[1]
-  return applied(await deliverUser(database, shape, user.desired, ours, alteredBefore))
+  return applied(await deliverUser(database, catalog, user.desired, ours, alteredBefore))
 }
 
 /** What is written after all is written once: the repeat finds it done. */

@@ -1,6 +1,7 @@
 // What a full pass does about rows that no page returned: it has Clerk confirm that their users are gone, plans those who
 // are not, and deletes what the policy and the guard allow. Nothing is deleted unless the pass has read all of Clerk.
 import type { CurrentRow } from '../db/schema.ts'
+import type { AbsenceTracker } from './absence-tracker.ts'
 import { readAllowance } from './allowance.ts'
 import { readApprovedRows, settleApprovedRows } from './approval.ts'
 import { candidatesPerRequest, confirmAlone, confirmCandidates } from './candidates.ts'
@@ -10,7 +11,6 @@ import { syncUsers } from './page.ts'
 import type { PassContext } from './pass.ts'
 import { leftForGrace, leftUnproven, noteAges } from './pending.ts'
 import { isSettled } from './plan.ts'
-import type { Sightings } from './sightings.ts'
 import { keepBack } from './withheld.ts'
 
 /** What asking for the candidates by id has shown. */
@@ -29,10 +29,10 @@ export interface Absences {
 export async function confirmAbsences(
   pass: PassContext,
   findings: Findings,
-  sightings: Sightings,
+  tracker: AbsenceTracker,
 ): Promise<Absences> {
   const none = { absent: [], unasked: [], allowance: { allowed: 0, hold: undefined, hourlyMax: 0 } }
-  const queue = sightings.absent()
+  const queue = tracker.absent()
   if (queue.length === 0) return none
   if (!findings.isComplete()) {
     const note = `${queue.length} rows were on no page; the pass was incomplete, so they stay`
@@ -51,7 +51,7 @@ export async function confirmAbsences(
     pass.signal.throwIfAborted()
     pass.onPhase('confirming', queue.length)
     const ids = queue.splice(0, candidatesPerRequest)
-    const found = await confirmCandidates(pass, ids, sightings.canaries(), mayAskAnyway)
+    const found = await confirmCandidates(pass, ids, tracker.canaries(), mayAskAnyway)
     findings.add(leftForGrace(pass, found.pending))
     findings.add(await noteAges(pass, found.pending))
     if (!found.isProven) {
@@ -63,7 +63,7 @@ export async function confirmAbsences(
       return { absent, unasked: [...found.unasked, ...queue], allowance: { ...allowance, allowed: 0 } }
     }
     absent.push(...found.absent)
-    await syncUsers(pass, findings, sightings, found.alive)
+    await syncUsers(pass, findings, tracker, found.alive)
   }
   return { absent, unasked: queue, allowance }
 }
@@ -72,7 +72,7 @@ export async function confirmAbsences(
 export async function deleteAbsent(
   pass: PassContext,
   findings: Findings,
-  sightings: Sightings,
+  tracker: AbsenceTracker,
   { absent, unasked, allowance }: Absences,
   count: number,
 ): Promise<void> {
@@ -90,7 +90,7 @@ export async function deleteAbsent(
   const rows = await confirmOneByOne(
     pass,
     findings,
-    sightings,
+    tracker,
     absent.filter((row) => allowed.has(row.clerkId)),
   )
   // Their answers, too, have told the time: a clock in doubt by now settles nothing.
@@ -104,7 +104,7 @@ export async function deleteAbsent(
 async function confirmOneByOne(
   pass: PassContext,
   findings: Findings,
-  sightings: Sightings,
+  tracker: AbsenceTracker,
   rows: readonly CurrentRow[],
 ): Promise<readonly CurrentRow[]> {
   const { absent, alive, foundIds, unproven } = await confirmAlone(pass, rows)
@@ -113,6 +113,6 @@ async function confirmOneByOne(
     'Clerk has users that its answers to questions by id left out; no row is deleted until they agree'
   findings.add({ isUnproven: true, notes: [note], ...leftUnproven(pass, unproven) })
   for (const clerkId of foundIds) pass.log.warn({ clerkId }, 'user is in no list, but Clerk has it')
-  await syncUsers(pass, findings, sightings, alive)
+  await syncUsers(pass, findings, tracker, alive)
   return absent
 }

@@ -15,13 +15,13 @@ export async function readAllowance(pass: PassContext, holdToCome: string | unde
   const { maxDeletes, approveDeletes: approved } = pass.options
   const hold = await openHold(pass, db, holdToCome)
   if (hold !== undefined) return { allowed: 0, hold, hourlyMax: 0 }
-  const recent = await countRecentDeletions(db, pass.shape)
-  const allowed = allowedDeletions({ rows: await countRows(db, pass.shape), recent, maxDeletes, approved })
+  const recent = await countRecentDeletions(db, pass.catalog)
+  const allowed = allowedDeletions({ rows: await countRows(db, pass.catalog), recent, maxDeletes, approved })
   return { allowed, hold, hourlyMax: allowed + recent }
 }
 
 /**
- * Whether so many rows may still be deleted. The caller's transaction holds the fence alone: what other runs have deleted
+ * Whether so many rows may still be deleted. The caller's transaction holds the deletion lock alone: what other runs have deleted
  * since, and a user who came back since, is seen here.
  */
 export async function isStillAllowed(
@@ -32,7 +32,7 @@ export async function isStillAllowed(
 ): Promise<boolean> {
   if ((await openHold(pass, tx, undefined)) !== undefined) return false
   if (pass.options.approveDeletes !== undefined) return true
-  return (await countRecentDeletions(tx, pass.shape)) + rows <= hourlyMax
+  return (await countRecentDeletions(tx, pass.catalog)) + rows <= hourlyMax
 }
 
 /**
@@ -55,7 +55,7 @@ export async function holdOf(
   executor: Executor,
   holdToCome: string | undefined,
 ): Promise<string | undefined> {
-  return pass.holdToCome ?? holdToCome ?? (await readHold(executor, pass.shape))
+  return pass.holdToCome ?? holdToCome ?? (await readHold(executor, pass.catalog))
 }
 
 /**

@@ -3,7 +3,7 @@
 import { digestOf } from './approval-command.ts'
 import type { ApprovedRows } from './deletion-policy.ts'
 import type { Findings } from './findings.ts'
-import type { Known, PassContext } from './pass.ts'
+import type { LeftOpen, PassContext } from './pass.ts'
 
 /** Returns the rows that the operator has looked at, as far as the last full pass has kept their names. */
 export function readApprovedRows(pass: PassContext): ApprovedRows {
@@ -39,7 +39,7 @@ export function approvalNotes(approved: number | undefined, findings: Findings):
 }
 
 /** Since when each withheld row has been missed, ms on Postgres's clock. */
-export function missedSince(known: Known | undefined): Map<string, number> {
+export function missedSince(known: LeftOpen | undefined): Map<string, number> {
   const groups = known?.withheldSince ?? []
   return new Map(groups.flatMap(({ since, ids }) => ids.map((id) => [id, since] as const)))
 }
@@ -47,9 +47,9 @@ export function missedSince(known: Known | undefined): Map<string, number> {
 /** The same for the rows that are withheld now: `now` for those that were not withheld before. */
 export function groupBySince(
   ids: readonly string[],
-  known: Known | undefined,
+  known: LeftOpen | undefined,
   now: number,
-): NonNullable<Known['withheldSince']> {
+): NonNullable<LeftOpen['withheldSince']> {
   const before = missedSince(known)
   const groups = new Map<number, string[]>()
   for (const id of ids) {

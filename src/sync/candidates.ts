@@ -45,7 +45,7 @@ export async function confirmCandidates(
   canaries: readonly string[],
   mayAskAnyway: boolean,
 ): Promise<Confirmation> {
-  const rows = await readRows(pass.database.db, ids, pass.shape)
+  const rows = await readRows(pass.database.db, ids, pass.catalog)
   const settled = rows.filter((row) => isSettled(row, pass.clock))
   const pending = rows.filter((row) => !isSettled(row, pass.clock))
   const none = { absent: [], alive: [], pending, unasked: [], isProven: true }

@@ -1,17 +1,17 @@
 // The SQL's side of deletions: rows that may go are deleted in small transactions, each of which looks once more whether it
 // still may. One row that Postgres does not let go holds up no other.
-import { type Executor, PostgresRefusal } from '../db/database.ts'
+import { type Executor, WriteError } from '../db/database.ts'
 import { statementMsFor } from '../db/patience.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import { deleteUsers } from '../db/tombstones.ts'
 import { readRows } from '../db/users.ts'
 import { isStillAllowed, readAllowance } from './allowance.ts'
 import { type Allowance, becauseOf } from './deletion-policy.ts'
+import { rejectDeletion } from './failed-writes.ts'
 import type { Finding } from './finding.ts'
 import type { PassContext } from './pass.ts'
 import { lockTries, passTransaction, refusalOf } from './pass-transaction.ts'
 import { leftForGrace } from './pending.ts'
-import { rejectDeletion } from './refusals.ts'
 import { withhold } from './withheld.ts'
 
 /** An app's cascade may be slow; a transaction stays short. */
@@ -53,7 +53,7 @@ async function* deleteBatch(
 ): AsyncGenerator<Finding, number> {
   if (rows.length > 1 && slow < slowInARowMax) {
     const deleted = await tryToDelete(pass, rows, hourlyMax)
-    if (!(deleted instanceof PostgresRefusal)) {
+    if (!(deleted instanceof WriteError)) {
       yield* explainDeleted(pass, rows, deleted)
       return 0
     }
@@ -67,7 +67,7 @@ async function* deleteBatch(
     }
     pass.signal.throwIfAborted()
     const deleted = await tryToDelete(pass, [row], hourlyMax)
-    if (!(deleted instanceof PostgresRefusal)) {
+    if (!(deleted instanceof WriteError)) {
       yield* explainDeleted(pass, [row], deleted)
       slowNow = 0
       continue
@@ -90,7 +90,7 @@ function tryToDelete(
   pass: PassContext,
   rows: readonly CurrentRow[],
   hourlyMax: number,
-): Promise<string[] | undefined | PostgresRefusal> {
+): Promise<string[] | undefined | WriteError> {
   const milliseconds = statementMsFor(pass.database.deleteMsMax)
   const write = async (tx: Executor) =>
     (await isStillAllowed(tx, pass, rows.length, hourlyMax))
@@ -128,7 +128,7 @@ async function* explainUndeleted(
 ): AsyncGenerator<Finding, void> {
   if (rows.length === 0) return
   const versions = new Map(rows.map((row) => [row.clerkId, row.clerkUpdatedAt]))
-  const found = await readRows(pass.database.db, [...versions.keys()], pass.shape)
+  const found = await readRows(pass.database.db, [...versions.keys()], pass.catalog)
   const isUnchanged = (row: CurrentRow) => row.clerkUpdatedAt === versions.get(row.clerkId)
   const reason = 'the database keeps the row'
   yield { undeletable: found.filter(isUnchanged).map(({ clerkId }) => ({ clerkId, reason })) }

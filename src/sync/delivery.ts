@@ -2,10 +2,10 @@
 // reordered deliveries end in the same row: a stale version loses, and any tombstone blocks, since only a pass, which
 // has read all of Clerk, may lift one.
 import { readAltered } from '../db/altered.ts'
-import { type Database, type Executor, PostgresRefusal } from '../db/database.ts'
+import type { TableCatalog } from '../db/catalog.ts'
+import { type Database, type Executor, WriteError } from '../db/database.ts'
 import { statementMsFor } from '../db/patience.ts'
 import type { DesiredUser, SyncedValues } from '../db/schema.ts'
-import type { Shape } from '../db/shape.ts'
 import { deleteUser } from '../db/tombstones.ts'
 import { readUniqueColumns } from '../db/unique.ts'
 import { insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
@@ -13,7 +13,7 @@ import { writeTransaction } from '../db/write-transaction.ts'
 import { isSyncError, SyncError } from '../errors.ts'
 import { alterationText, isKnownAlteration } from './altered.ts'
 import { deletesRows, type Policy } from './deletion-policy.ts'
-import { isUnique } from './refusals.ts'
+import { isUnique } from './failed-writes.ts'
 import { settleTogether } from './together.ts'
 import { WaitingDeliveries } from './waiting.ts'
 
@@ -40,7 +40,7 @@ export interface Delivered {
 }
 
 /** A lock is tried again at once; Svix tries a 503 again in seconds. */
-const tries = { lock: 2, fence: 2 }
+const tries = { lock: 2, 'deletion-lock': 2 }
 /** Every tombstone is younger than that. */
 const always = Number.NEGATIVE_INFINITY
 
@@ -54,7 +54,7 @@ const roundsMax = 4
  */
 export async function deliverUser(
   database: Database,
-  shape: Shape,
+  catalog: TableCatalog,
   user: DesiredUser,
   waiting: WaitingDeliveries = new WaitingDeliveries(),
   alteredBefore?: string,
@@ -66,44 +66,48 @@ export async function deliverUser(
     return outcome
   }
   const written = await orRefusal(async () => {
-    const outcome = await writeTransaction(database, { runId: null, fence: 'none', tries }, async (tx) => {
-      // Within the transaction: outside of it a lock on the whole table would be waited for without end.
-      const [row] = await readRows(tx, [user.clerkId], shape)
-      if (row === undefined) return undefined
-      // The database would make the same row of it again: only Clerk's times are news.
-      const isKnown = isKnownAlteration(alteredBefore, row.values, user.values)
-      const write = isKnown ? { ...user, values: row.values as SyncedValues } : user
-      return noteAlteration(tx, await writeNewer(tx, write))
-    })
+    const outcome = await writeTransaction(
+      database,
+      { runId: null, deletionLock: 'none', tries },
+      async (tx) => {
+        // Within the transaction: outside of it a lock on the whole table would be waited for without end.
+        const [row] = await readRows(tx, [user.clerkId], catalog)
+        if (row === undefined) return undefined
+        // The database would make the same row of it again: only Clerk's times are news.
+        const isKnown = isKnownAlteration(alteredBefore, row.values, user.values)
+        const write = isKnown ? { ...user, values: row.values as SyncedValues } : user
+        return noteAlteration(tx, await writeNewer(tx, write))
+      },
+    )
     if (outcome !== undefined) return outcome
-    return writeTransaction(database, { runId: null, fence: 'shared', tries }, async (tx) => {
+    return writeTransaction(database, { runId: null, deletionLock: 'shared', tries }, async (tx) => {
       const created = await insertUsers(tx, [user], always)
       return noteAlteration(tx, created.length > 0 ? 'created' : await writeNewer(tx, user))
     })
   })
-  if (typeof written !== 'string') return deliverRefused(database, shape, user, written, waiting)
+  if (typeof written !== 'string') return deliverRefused(database, catalog, user, written, waiting)
   if (written === 'stale') return { outcome: written }
   waiting.delete(user.clerkId)
   // What this user had given up may be what another one waits for.
-  const settled = written === 'updated' ? await settleWaiting(database, shape, waiting, 1) : {}
+  const settled = written === 'updated' ? await settleWaiting(database, catalog, waiting, 1) : {}
   return { outcome: written, ...(alteration === undefined ? {} : { reason: alteration }), ...settled }
 }
 
 /** Another row holds a value of this user: if the delivery of that row's user was refused, too, both can be written now. */
 async function deliverRefused(
   database: Database,
-  shape: Shape,
+  catalog: TableCatalog,
   user: DesiredUser,
-  refusal: PostgresRefusal,
+  failure: WriteError,
   waiting: WaitingDeliveries,
 ): Promise<Delivered> {
   const refused = {
     outcome: 'refused',
-    reason: `refused by ${refusal.constraint} (${refusal.code})`,
+    reason: `refused by ${failure.constraint} (${failure.code})`,
   } as const
-  if (!isUnique(refusal)) return refused
-  waiting.add(user, refusal)
-  const { settled = [] } = await settleWaiting(database, shape, waiting, 2)
+  if (!isUnique(failure)) return refused
+  waiting.add(user, failure)
+  const { settled = [] } = await settleWaiting(database, catalog, waiting, 2)
   if (!settled.includes(user.clerkId)) return { ...refused, ...(settled.length > 0 ? { settled } : {}) }
   return { outcome: 'updated', settled }
 }
@@ -111,15 +115,15 @@ async function deliverRefused(
 /** Writes those who wait, if there are at least `membersMin`. Whatever goes wrong here is no failure of the delivery. */
 async function settleWaiting(
   database: Database,
-  shape: Shape,
+  catalog: TableCatalog,
   waiting: WaitingDeliveries,
   membersMin: number,
 ): Promise<Pick<Delivered, 'settled'>> {
   if (waiting.all().length < membersMin) return {}
   try {
     const ids = waiting.all().map(({ user }) => user.clerkId)
-    const rows = await writeTransaction(database, { runId: null, fence: 'none' }, (tx) =>
-      readRows(tx, ids, shape),
+    const rows = await writeTransaction(database, { runId: null, deletionLock: 'none' }, (tx) =>
+      readRows(tx, ids, catalog),
     )
     const versions = new Map(rows.map((row) => [row.clerkId, row.clerkUpdatedAt]))
     for (const { user } of waiting.all()) {
@@ -127,26 +131,26 @@ async function settleWaiting(
         waiting.delete(user.clerkId)
       }
     }
-    const members = waiting.all().map(({ user, refusal }) => ({
+    const members = waiting.all().map(({ user, failure }) => ({
       write: user,
       hasRow: versions.has(user.clerkId),
-      refusal,
+      failure,
     }))
     const columns = await readUniqueColumns(
       database.db,
-      members.map(({ refusal }) => refusal.constraint),
+      members.map(({ failure }) => failure.constraint),
     )
     const { updated, created } = await settleTogether(
       members,
-      { columns, by: 'webhook', youngSince: always },
+      { columns, by: 'webhook', tombstonesBlockSince: always },
       { membersMin, stuckMax: members.length, roundsMax },
-      (fence, write) => writeTransaction(database, { runId: null, fence }, write),
+      (deletionLock, write) => writeTransaction(database, { runId: null, deletionLock }, write),
     )
     const settled = [...updated, ...created]
     for (const id of settled) waiting.delete(id)
     return settled.length > 0 ? { settled } : {}
   } catch (error) {
-    if (isSyncError(error) || error instanceof PostgresRefusal) return {}
+    if (isSyncError(error) || error instanceof WriteError) return {}
     throw error
   }
 }
@@ -159,13 +163,15 @@ export async function deliverDeletion(
   database: Database,
   clerkId: string,
   policy: Policy,
-  others?: { readonly shape: Shape; readonly waiting: WaitingDeliveries },
+  others?: { readonly catalog: TableCatalog; readonly waiting: WaitingDeliveries },
 ): Promise<Delivered> {
   others?.waiting.delete(clerkId)
   if (!deletesRows(policy)) return { outcome: 'kept' }
   const deleted = await orRefusal(async () => {
-    const isDeleted = await writeTransaction(database, { runId: null, fence: 'exclusive', tries }, (tx) =>
-      deleteUser(tx, clerkId, statementMsFor(database.deleteMsMax)),
+    const isDeleted = await writeTransaction(
+      database,
+      { runId: null, deletionLock: 'exclusive', tries },
+      (tx) => deleteUser(tx, clerkId, statementMsFor(database.deleteMsMax)),
     )
     return isDeleted ? 'deleted' : 'absent'
   })
@@ -173,7 +179,7 @@ export async function deliverDeletion(
     return { outcome: 'refused', reason: `refused by ${deleted.constraint} (${deleted.code})` }
   }
   if (deleted === 'absent' || others === undefined) return { outcome: deleted }
-  return { outcome: deleted, ...(await settleWaiting(database, others.shape, others.waiting, 1)) }
+  return { outcome: deleted, ...(await settleWaiting(database, others.catalog, others.waiting, 1)) }
 }
 
 async function writeNewer(tx: Executor, user: DesiredUser): Promise<DeliveryOutcome> {
@@ -182,11 +188,11 @@ async function writeNewer(tx: Executor, user: DesiredUser): Promise<DeliveryOutc
 }
 
 /** The outcome, or what the app's schema refuses the row by. Throws for all that a repeat can cure. */
-async function orRefusal(write: () => Promise<DeliveryOutcome>): Promise<DeliveryOutcome | PostgresRefusal> {
+async function orRefusal(write: () => Promise<DeliveryOutcome>): Promise<DeliveryOutcome | WriteError> {
   try {
     return await write()
   } catch (error) {
-    if (!(error instanceof PostgresRefusal)) throw error
+    if (!(error instanceof WriteError)) throw error
     if (error.kind === 'row') return error
     const facts = { code: error.code }
     if (error.kind === 'privilege') {

@@ -6,14 +6,14 @@ import type { Log } from '../log.ts'
 import { missedSince } from './approval.ts'
 import type { Findings } from './findings.ts'
 import { thisProcess } from './lease.ts'
-import type { Known } from './pass.ts'
+import type { LeftOpen } from './pass.ts'
 import type { Report } from './report.ts'
 
 /** How long it may take: the run has failed, and its caller waits. */
 const noteMsMax = 3000
 
 /** What the ledger keeps of a report. */
-export function recordOf(report: Report, findings: Findings, known?: Known): RunRecord {
+export function recordOf(report: Report, findings: Findings, known?: LeftOpen): RunRecord {
   const { pass, status, counts, requests, notes, error } = report
   return {
     pass,
@@ -28,7 +28,7 @@ export function recordOf(report: Report, findings: Findings, known?: Known): Run
 }
 
 /** The rows whose deletion was withheld, by name, with the moment since which passes have missed their users. */
-function withheldOf(findings: Findings, known: Known | undefined): RunRecord['withheld'] {
+function withheldOf(findings: Findings, known: LeftOpen | undefined): RunRecord['withheld'] {
   const since = missedSince(known)
   return findings
     .openItems()

@@ -11,7 +11,7 @@ const retryValuesMax = 1000
 /** What hangs on more rows than this is not counted. */
 const lostRowsMax = 20_000
 /** One reason for which more users than this are refused is about the table: their names are not kept. */
-export const refusalsPerConstraint = 100
+export const failuresPerConstraintMax = 100
 
 const summed = ['created', 'updated', 'refreshed', 'unchanged', 'deleted'] as const
 
@@ -111,7 +111,7 @@ export class Findings {
     for (const { clerkId, reason } of foreseen ?? []) {
       const count = (state.foreseen.get(reason) ?? 0) + 1
       state.foreseen.set(reason, count)
-      if (count <= refusalsPerConstraint) state.rejected.set(clerkId, reason)
+      if (count <= failuresPerConstraintMax) state.rejected.set(clerkId, reason)
     }
     const room = Math.max(0, lostRowsMax - state.lostRows.length)
     state.lostRows.push(...(lostRows ?? []).slice(0, room))

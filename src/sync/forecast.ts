@@ -1,19 +1,20 @@
 // What a dry run can know of the run that it stands for, beyond the changes: what a run would do first, what Postgres would
 // refuse, and what deletions would take along. It is told as notes, and what would end the run ends the dry run too, in the
 // same words.
+
+import type { TableCatalog } from '../db/catalog.ts'
 import { readChecks } from '../db/checks.ts'
 import type { Database } from '../db/database.ts'
 import { type Dependents, readDependents } from '../db/dependents.ts'
 import { mayNotMigrate } from '../db/migrate.ts'
 import { type PendingWork, readPendingWork } from '../db/pending.ts'
 import { users } from '../db/schema.ts'
-import type { Shape } from '../db/shape.ts'
 import { SyncError } from '../errors.ts'
 import type { Finding, Rejection } from './finding.ts'
-import { type Findings, refusalsPerConstraint } from './findings.ts'
+import { type Findings, failuresPerConstraintMax } from './findings.ts'
 import type { InstanceCheck } from './instance.ts'
 import { type Change, changedKeys } from './plan.ts'
-import { writeRefusalText } from './refusal-text.ts'
+import { writeErrorText } from './write-error-text.ts'
 
 /**
  * Finds what the run would do besides the changes that are found already. Throws the error with which it would end, after
@@ -21,10 +22,10 @@ import { writeRefusalText } from './refusal-text.ts'
  */
 export async function* forecast(
   database: Database,
-  { instance, shape, findings }: { instance: InstanceCheck; shape: Shape; findings: Findings },
+  { instance, catalog, findings }: { instance: InstanceCheck; catalog: TableCatalog; findings: Findings },
 ): AsyncGenerator<Finding, void> {
   const work = await readPendingWork(database.db)
-  yield { notes: [...workLines(work, shape), ...bindingLines(instance)] }
+  yield { notes: [...workLines(work, catalog), ...bindingLines(instance)] }
   const { created, updated } = findings.counts()
   const checks = created + updated === 0 ? [] : await readChecks(database.db)
   if (checks.length > 0) yield { notes: [`a dry run cannot foresee what ${checks.join(', ')} will say`] }
@@ -38,14 +39,14 @@ export async function* forecast(
   if (error !== undefined) throw error
 }
 
-function workLines(work: PendingWork | undefined, shape: Shape): string[] {
+function workLines(work: PendingWork | undefined, catalog: TableCatalog): string[] {
   if (work === undefined) return []
   const { migrations, missing } = work
   const first =
     migrations.length === 0
       ? 'a run would first make again what is gone'
       : `a run would first apply ${migrations.length === 1 ? 'the migration' : 'the migrations'} ${migrations.join(', ')}`
-  if (shape.userColumns === undefined) return [`${first}: the table users is made`]
+  if (catalog.userColumns === undefined) return [`${first}: the table users is made`]
   const parts = missing.flatMap(({ what }) => (/\busers\b/.test(what) ? [what] : []))
   return [
     parts.length === 0
@@ -88,22 +89,22 @@ function endOfRun(
       hint: work.duplicates,
     })
   }
-  const [reason, count = 0] = [...foreseen].find(([, each]) => each > refusalsPerConstraint) ?? []
+  const [reason, count = 0] = [...foreseen].find(([, each]) => each > failuresPerConstraintMax) ?? []
   if (reason === undefined) return undefined
   return new SyncError('constraint', `a run would end, since Postgres would refuse ${number(count)} users`, {
-    hint: `${reason}. More than ${refusalsPerConstraint} are about the column and not about a user: relax it, or give it a default.`,
+    hint: `${reason}. More than ${failuresPerConstraintMax} are about the column and not about a user: relax it, or give it a default.`,
   })
 }
 
 /** The changes that a column of the table would refuse, with the reason, and the others. */
 export function withoutRefused(
-  shape: Shape,
+  catalog: TableCatalog,
   changes: readonly Change[],
 ): { taken: Change[]; refused: Rejection[] } {
   const taken: Change[] = []
   const refused: Rejection[] = []
   for (const change of changes) {
-    const reason = refusalOf(change, shape)
+    const reason = refusalOf(change, catalog)
     if (reason === undefined) taken.push(change)
     else refused.push({ clerkId: change.write.clerkId, reason })
   }
@@ -111,18 +112,18 @@ export function withoutRefused(
 }
 
 /** Why a column does not take its value, as Postgres would say it. */
-function refusalOf({ write, row }: Change, shape: Shape): string | undefined {
+function refusalOf({ write, row }: Change, catalog: TableCatalog): string | undefined {
   for (const key of changedKeys(write, row)) {
     const { name } = users[key]
     const value = write.values[key]
-    const limits = shape.syncedColumns.get(name)
+    const limits = catalog.syncedColumns.get(name)
     if (limits === undefined) continue
     if (value === null && limits.isRequired) {
-      return writeRefusalText({ code: '23502', constraint: name, named: { table: 'users', columns: name } })
+      return writeErrorText({ code: '23502', constraint: name, named: { table: 'users', columns: name } })
     }
     if (value !== null && limits.lengthMax !== null && lengthOf(value) > limits.lengthMax) {
       const named = { columns: name, lengthMax: limits.lengthMax }
-      return writeRefusalText({ code: '22001', constraint: '22001', named })
+      return writeErrorText({ code: '22001', constraint: '22001', named })
     }
   }
   return undefined

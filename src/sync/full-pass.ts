@@ -3,18 +3,25 @@
 import { isStorableTime, type ReadUser } from '../clerk/user.ts'
 import type { Progress } from '../db/state.ts'
 import { countRows, countRowsOf, readUndatedIds } from '../db/users.ts'
+import { AbsenceTracker } from './absence-tracker.ts'
 import { confirmAbsences, deleteAbsent } from './absences.ts'
 import { approvalNotes, groupBySince } from './approval.ts'
 import type { ClerkClock } from './clock.ts'
 import { countAgain, countUsers } from './count.ts'
-import { beyond, type Difference, differenceOf, lackUser, mayLackRow, stillAltered } from './difference.ts'
 import type { Findings } from './findings.ts'
 import { shortfallOf } from './guard.ts'
+import {
+  differenceOf,
+  type KnownDifference,
+  rowsWithoutUserOf,
+  stillAltered,
+  unexplainedDifference,
+  usersWithoutRowOf,
+} from './known-difference.ts'
 import { newestKept, readNewest } from './newest.ts'
 import { syncPage } from './page.ts'
 import type { PassContext } from './pass.ts'
 import { settleRefused } from './settle.ts'
-import { Sightings } from './sightings.ts'
 import { type WalkPage, walkUsers } from './walk.ts'
 
 /** A listing may lag so long behind the writes: the watermark stays as far behind. */
@@ -32,8 +39,8 @@ export async function runFullPass(pass: PassContext, findings: Findings): Promis
   const newest = await pass.clerk.listUsers({ limit: newestKept, orderBy: '-updated_at' })
   const before = await countUsers(pass)
 
-  const undated = await readUndatedIds(pass.database.db, pass.shape)
-  const sightings = new Sightings(undated, (before.date ?? Number.POSITIVE_INFINITY) + 999)
+  const undated = await readUndatedIds(pass.database.db, pass.catalog)
+  const tracker = new AbsenceTracker(undated, (before.date ?? Number.POSITIVE_INFINITY) + 999)
   const walk = walkUsers(pass.clerk, {
     pageSize: pass.options.pageSize,
     note: (text) => findings.add({ notes: [text] }),
@@ -48,13 +55,13 @@ export async function runFullPass(pass: PassContext, findings: Findings): Promis
       break
     }
     const page = next.value
-    newcomers = isEveryoneSeen() && isOfNewcomers(page, sightings.countedAt) ? newcomers + 1 : 0
+    newcomers = isEveryoneSeen() && isOfNewcomers(page, tracker.countedAt) ? newcomers + 1 : 0
     // Sign-ups can go on for ever. Who was there when the pass began has been seen; the span stays open for their rows.
     const isLast = newcomers === newcomerPagesMax
     await syncPage(
       pass,
       findings,
-      sightings,
+      tracker,
       isLast ? { ...page, span: { ...page.span, upTo: undefined }, closesSpan: true } : page,
     )
     pass.onProgress(findings.counts().seen, before.count)
@@ -66,13 +73,13 @@ export async function runFullPass(pass: PassContext, findings: Findings): Promis
     shortfallOf({
       countBefore: before.count,
       countAfter,
-      seenOld: sightings.seenOld,
+      seenOld: tracker.seenOld,
       seen: findings.counts().seen,
     })
-  const absences = await confirmAbsences(pass, findings, sightings)
+  const absences = await confirmAbsences(pass, findings, tracker)
   if (shortfall() > 0) countAfter = await countAgain(pass)
   findings.add({ shortfall: shortfall() })
-  await deleteAbsent(pass, findings, sightings, absences, Math.max(before.count, countAfter))
+  await deleteAbsent(pass, findings, tracker, absences, Math.max(before.count, countAfter))
   pass.onPhase('settling')
   await findings.collect(settleRefused(pass, findings.retries(), findings.withheld()))
   findings.add({ notes: approvalNotes(pass.options.approveDeletes, findings) })
@@ -93,15 +100,15 @@ async function closeFullPass(
   countBefore: number,
   countAfter: number,
 ): Promise<Progress> {
-  const { shape } = pass
+  const { catalog } = pass
   const { db } = pass.database
   const named = differenceOf(findings)
-  const rowless = mayLackRow(named)
-  const unexplained = beyond({
-    rows: await countRows(db, shape),
-    usersWithoutRow: rowless.length - (await countRowsOf(db, rowless, shape)),
-    rowsWithoutUser: await countRowsOf(db, lackUser(named), shape),
-    doubtfulRows: await countRowsOf(db, named.doubtful, shape),
+  const rowless = usersWithoutRowOf(named)
+  const unexplained = unexplainedDifference({
+    rows: await countRows(db, catalog),
+    usersWithoutRow: rowless.length - (await countRowsOf(db, rowless, catalog)),
+    rowsWithoutUser: await countRowsOf(db, rowsWithoutUserOf(named), catalog),
+    pendingRows: await countRowsOf(db, named.pendingRows, catalog),
     countBefore,
     countAfter,
   })
@@ -121,7 +128,7 @@ async function closeFullPass(
       withheldSince: groupBySince(named.withheld, pass.known, pass.startedAt),
       unexplained,
       newest: await readNewest(pass, newestIds),
-    } satisfies Difference,
+    } satisfies KnownDifference,
     fullPassDueInMs: findings.settlesInMs() > 0 ? findings.settlesInMs() : null,
   }
 }

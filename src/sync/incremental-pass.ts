@@ -8,10 +8,17 @@ import { applyUsers } from './apply.ts'
 import { approvalCommand } from './approval-command.ts'
 import { countAgain, countUsers } from './count.ts'
 import { deletesRows, keptText, stillWithheldText } from './deletion-policy.ts'
-import { beyond, type Difference, differenceOf, lackUser, mayLackRow, stillAltered } from './difference.ts'
 import type { Finding } from './finding.ts'
 import type { Findings } from './findings.ts'
 import { watermarkOf } from './full-pass.ts'
+import {
+  differenceOf,
+  type KnownDifference,
+  rowsWithoutUserOf,
+  stillAltered,
+  unexplainedDifference,
+  usersWithoutRowOf,
+} from './known-difference.ts'
 import { isTableOlder, newestKept, readNewest } from './newest.ts'
 import { desiredOf, seenUsers } from './page.ts'
 import type { PassContext } from './pass.ts'
@@ -26,14 +33,14 @@ const overlap = 25
 
 /** Where the pass leaves things, or why a full pass has to follow. */
 export type IncrementalResult =
-  | { readonly watermark: number | null; readonly difference: Difference }
+  | { readonly watermark: number | null; readonly difference: KnownDifference }
   | { readonly stepUp: string }
 
 /** One incremental pass from the watermark (ms, Clerk's clock) on. Throws `SyncError`. */
 export async function runIncrementalPass(
   pass: PassContext,
   findings: Findings,
-  since: { watermark: number; difference: Difference },
+  since: { watermark: number; difference: KnownDifference },
 ): Promise<IncrementalResult> {
   if (await isTableOlder(pass, since.difference.newest ?? [])) {
     return { stepUp: 'rows of the users table are older than the last pass left them' }
@@ -51,18 +58,18 @@ export async function runIncrementalPass(
   let { count: countAfter } = await countUsers(pass)
   const named = differenceOf(findings)
   const alteredBefore = since.difference.altered ?? []
-  const difference: Difference = {
+  const difference: KnownDifference = {
     ...named,
     withheld: since.difference.withheld,
     ...(since.difference.withheldSince === undefined
       ? {}
       : { withheldSince: since.difference.withheldSince }),
-    kept: since.difference.kept,
+    undeletable: since.difference.undeletable,
     // Who is seen lives, and is in doubt no more.
-    doubtful: since.difference.doubtful.filter((id) => !read.seen.has(id)),
-    pending: [
+    pendingRows: since.difference.pendingRows.filter((id) => !read.seen.has(id)),
+    pendingUsers: [
       ...new Set([
-        ...since.difference.pending.filter((id) => !read.seen.has(id)),
+        ...since.difference.pendingUsers.filter((id) => !read.seen.has(id)),
         ...findings.openItems().pendingUsers,
       ]),
     ],
@@ -89,9 +96,13 @@ export async function runIncrementalPass(
 }
 
 /** What stood open keeps standing open until a pass has written it: the exit code must go on saying so. */
-async function recallOpen(pass: PassContext, findings: Findings, difference: Difference): Promise<Finding> {
+async function recallOpen(
+  pass: PassContext,
+  findings: Findings,
+  difference: KnownDifference,
+): Promise<Finding> {
   const { rejected, withheld: ids } = difference
-  const withheldRows = await countRowsOf(pass.database.db, ids, pass.shape)
+  const withheldRows = await countRowsOf(pass.database.db, ids, pass.catalog)
   const note = async () => {
     if (!deletesRows(pass.options.policy)) return keptText(withheldRows)
     const hold = await holdOf(pass, pass.database.db, findings.holdToCome())
@@ -106,10 +117,10 @@ async function recallOpen(pass: PassContext, findings: Findings, difference: Dif
 }
 
 /** What a full pass left for the grace, and what this pass has added, is pending as long as nobody has settled it. */
-async function recallPending(pass: PassContext, difference: Difference): Promise<Finding> {
-  const rows = await countRowsOf(pass.database.db, difference.doubtful, pass.shape)
+async function recallPending(pass: PassContext, difference: KnownDifference): Promise<Finding> {
+  const rows = await countRowsOf(pass.database.db, difference.pendingRows, pass.catalog)
   return {
-    pendingUsers: difference.pending.map((clerkId) => ({ clerkId, settlesInMs: 0 })),
+    pendingUsers: difference.pendingUsers.map((clerkId) => ({ clerkId, settlesInMs: 0 })),
     before: { pendingRows: rows },
     clockDoubt: rows > 0 && deletesRows(pass.options.policy) ? pass.clock.doubt : undefined,
   }
@@ -119,18 +130,18 @@ async function recallPending(pass: PassContext, difference: Difference): Promise
 async function gapOf(
   pass: PassContext,
   findings: Findings,
-  difference: Difference,
+  difference: KnownDifference,
   countBefore: number,
   countAfter: number,
 ): Promise<number> {
   const { db } = pass.database
-  const rowless = mayLackRow(difference)
+  const rowless = usersWithoutRowOf(difference)
   const created = pass.writer.changesTable ? 0 : findings.counts().created
-  const gap = beyond({
-    rows: (await countRows(db, pass.shape)) + created,
-    usersWithoutRow: rowless.length - (await countRowsOf(db, rowless, pass.shape)),
-    rowsWithoutUser: await countRowsOf(db, lackUser(difference), pass.shape),
-    doubtfulRows: await countRowsOf(db, difference.doubtful, pass.shape),
+  const gap = unexplainedDifference({
+    rows: (await countRows(db, pass.catalog)) + created,
+    usersWithoutRow: rowless.length - (await countRowsOf(db, rowless, pass.catalog)),
+    rowsWithoutUser: await countRowsOf(db, rowsWithoutUserOf(difference), pass.catalog),
+    pendingRows: await countRowsOf(db, difference.pendingRows, pass.catalog),
     countBefore: countBefore - difference.unexplained,
     countAfter: countAfter - difference.unexplained,
   })

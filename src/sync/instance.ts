@@ -1,8 +1,8 @@
 // Which Clerk instance a table belongs to. A key of another instance would see every row as absent, so it is refused
 // before anything is written. Reads only; the binding itself is written under the lease (reconcile.ts).
 import type { ClerkClient } from '../clerk/api.ts'
+import type { TableCatalog } from '../db/catalog.ts'
 import type { Executor } from '../db/database.ts'
-import type { Shape } from '../db/shape.ts'
 import { readState } from '../db/state.ts'
 import { readSampleIds } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
@@ -26,7 +26,7 @@ export interface InstanceCheck {
 export async function checkInstance(
   clerk: ClerkClient,
   executor: Executor,
-  shape: Shape,
+  catalog: TableCatalog,
   acceptInstance: string | undefined,
 ): Promise<InstanceCheck> {
   const { id: instanceId } = await clerk.fetchInstance()
@@ -36,7 +36,7 @@ export async function checkInstance(
       facts: { instanceId },
     })
   }
-  const bound = (await readState(executor, shape))?.instanceId
+  const bound = (await readState(executor, catalog))?.instanceId
   if (bound === instanceId) return { instanceId, isBound: true, replaced: undefined }
   if (bound !== undefined) {
     if (acceptInstance === instanceId) return { instanceId, isBound: false, replaced: bound }
@@ -45,7 +45,7 @@ export async function checkInstance(
       facts: { instanceId, bound },
     })
   }
-  if (acceptInstance === undefined) await requireKnownRows(clerk, executor, shape, instanceId)
+  if (acceptInstance === undefined) await requireKnownRows(clerk, executor, catalog, instanceId)
   return { instanceId, isBound: false, replaced: undefined }
 }
 
@@ -56,10 +56,10 @@ export async function checkInstance(
 async function requireKnownRows(
   clerk: ClerkClient,
   executor: Executor,
-  shape: Shape,
+  catalog: TableCatalog,
   instanceId: string,
 ): Promise<void> {
-  const sample = await readSampleIds(executor, sampleSize, shape)
+  const sample = await readSampleIds(executor, sampleSize, catalog)
   if (sample.length === 0) return
   const asked = new Set(sample)
   const answer = await clerk.listUsers({ limit: sampleSize, userIds: sample })

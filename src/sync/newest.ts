@@ -3,7 +3,7 @@
 // look at three rows finds a restored table that the catalogue cannot tell from the one it was.
 import { readTombstones } from '../db/tombstones.ts'
 import { readRows } from '../db/users.ts'
-import type { NewestRow } from './difference.ts'
+import type { NewestRow } from './known-difference.ts'
 import type { PassContext } from './pass.ts'
 
 /** More than one, since the newest may be deleted or may not have been written. */
@@ -11,7 +11,7 @@ export const newestKept = 3
 
 /** The rows that these users have now. */
 export async function readNewest(pass: PassContext, clerkIds: readonly string[]): Promise<NewestRow[]> {
-  const rows = await readRows(pass.database.db, clerkIds, pass.shape)
+  const rows = await readRows(pass.database.db, clerkIds, pass.catalog)
   return rows.flatMap(({ clerkId, clerkUpdatedAt }) =>
     clerkUpdatedAt !== null && Number.isFinite(clerkUpdatedAt) ? [{ clerkId, version: clerkUpdatedAt }] : [],
   )
@@ -22,9 +22,9 @@ export async function isTableOlder(pass: PassContext, newest: readonly NewestRow
   const { db } = pass.database
   const ids = newest.map((each) => each.clerkId)
   const versions = new Map(
-    (await readRows(db, ids, pass.shape)).map((row) => [row.clerkId, row.clerkUpdatedAt]),
+    (await readRows(db, ids, pass.catalog)).map((row) => [row.clerkId, row.clerkUpdatedAt]),
   )
-  const tombstones = await readTombstones(db, ids, pass.youngSince, pass.shape)
+  const tombstones = await readTombstones(db, ids, pass.tombstonesBlockSince, pass.catalog)
   return newest.some(({ clerkId, version }) => {
     const found = versions.get(clerkId)
     return found === undefined ? !tombstones.has(clerkId) : found === null || found < version

@@ -32,7 +32,7 @@ export async function reconcileUser(pass: PassContext, findings: Findings, clerk
 }
 
 async function* deleteIfGone(pass: PassContext, clerkId: string): AsyncGenerator<Finding, void> {
-  const [row] = await readRows(pass.database.db, [clerkId], pass.shape)
+  const [row] = await readRows(pass.database.db, [clerkId], pass.catalog)
   if (row === undefined) {
     yield { notes: ['neither Clerk nor the table has this user'] }
     return
@@ -73,7 +73,7 @@ const contradictionText = 'Clerk denies this user in one answer and not in anoth
 /** The ids of other rows that have settled: Clerk has to know at least one of their users for its answer to count. */
 async function readCanaries(pass: PassContext, clerkId: string): Promise<string[]> {
   const { db } = pass.database
-  const rows = await readRows(db, await readOtherIds(db, clerkId, canariesRead, pass.shape), pass.shape)
+  const rows = await readRows(db, await readOtherIds(db, clerkId, canariesRead, pass.catalog), pass.catalog)
   const settled = rows.filter((row) => isSettled(row, pass.clock))
   return settled.slice(0, canariesMax).map((row) => row.clerkId)
 }

@@ -1,10 +1,10 @@
 // Failures of Postgres that no user's write is to blame for.
-import { PostgresRefusal } from '../db/database.ts'
+import { WriteError } from '../db/database.ts'
 import { isSyncError, SyncError } from '../errors.ts'
 
 /** Returns `transient` for what Postgres refused outside of any user's write, and any other error as it is. */
 export function asOperatingError(error: unknown): unknown {
-  if (isSyncError(error) || !(error instanceof PostgresRefusal)) return error
+  if (isSyncError(error) || !(error instanceof WriteError)) return error
   return new SyncError('transient', 'Postgres could not carry out a statement', {
     hint:
       error.kind === 'timeout'

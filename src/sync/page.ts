@@ -2,43 +2,43 @@
 import type { ReadableUser } from '../clerk/user.ts'
 import type { CurrentRow } from '../db/schema.ts'
 import { readAbsentIds } from '../db/users.ts'
+import type { AbsenceTracker } from './absence-tracker.ts'
 import { applyUsers } from './apply.ts'
 import type { Findings } from './findings.ts'
 import type { PassContext } from './pass.ts'
-import type { Sightings } from './sightings.ts'
 import type { WalkPage } from './walk.ts'
 
 /** Syncs the users of a page; the rows of its span that it does not explain become candidates. */
 export async function syncPage(
   pass: PassContext,
   findings: Findings,
-  sightings: Sightings,
+  tracker: AbsenceTracker,
   page: WalkPage,
 ): Promise<void> {
   if (page.unreadable > 0) {
     findings.add({ unreadable: page.unreadable, isIncomplete: true })
     pass.log.warn({ users: page.unreadable }, 'users without a readable id')
   }
-  await syncUsers(pass, findings, sightings, page.users)
+  await syncUsers(pass, findings, tracker, page.users)
   if (!page.closesSpan) return
-  sightings.addAbsent(await readAbsentIds(pass.database.db, page.span, page.seen, pass.shape))
+  tracker.addAbsent(await readAbsentIds(pass.database.db, page.span, page.seen, pass.catalog))
 }
 
 /** Counts the users, strikes them off, and writes them. */
 export async function syncUsers(
   pass: PassContext,
   findings: Findings,
-  sightings: Sightings,
+  tracker: AbsenceTracker,
   users: readonly ReadableUser[],
 ): Promise<void> {
-  sightings.see(users)
+  tracker.see(users)
   findings.add(seenUsers(users))
   const rows: CurrentRow[] = []
   for await (const finding of applyUsers(pass, desiredOf(users))) {
     findings.add(finding)
     rows.push(...(finding.rows ?? []))
   }
-  sightings.noteWritten(users, rows)
+  tracker.noteWritten(users, rows)
 }
 
 /** The users are counted, and those that cannot be mapped are rejected. */

@@ -1,14 +1,15 @@
 // What a pass begins with, and the context that it is given: what it may use, and nothing that it finds.
+
+import type { TableCatalog } from '../db/catalog.ts'
 import { readClock } from '../db/clock.ts'
 import { readHold } from '../db/hold.ts'
-import type { Shape } from '../db/shape.ts'
 import { readState, type State } from '../db/state.ts'
 import { clientHeardBy, openClerkClock } from './clock.ts'
-import type { Difference } from './difference.ts'
+import { FailureCounter } from './failure-counter.ts'
 import type { Findings } from './findings.ts'
+import { type KnownDifference, readDifference } from './known-difference.ts'
 import type { PassContext } from './pass.ts'
 import { preview } from './preview.ts'
-import { RefusalCounter } from './refusal-counter.ts'
 import type { RunDeps, RunRequest } from './run-request.ts'
 import { tableWriter } from './table-writer.ts'
 
@@ -24,19 +25,23 @@ export interface RunOfPass {
 
 /** What the passes before have left. */
 export interface PassStart extends RunOfPass {
-  readonly shape: Shape
+  readonly catalog: TableCatalog
   readonly state: State | undefined
   /** What the last full pass left open. */
-  readonly known: Difference | undefined
+  readonly known: KnownDifference | undefined
   /** The hold on deletions, undefined if none. */
   readonly hold: string | undefined
 }
 
-export async function readPassStart(deps: RunDeps, shape: Shape, run: RunOfPass): Promise<PassStart> {
+export async function readPassStart(
+  deps: RunDeps,
+  catalog: TableCatalog,
+  run: RunOfPass,
+): Promise<PassStart> {
   const { db } = deps.database
-  const state = await readState(db, shape)
-  const known = (state?.difference ?? undefined) as Difference | undefined
-  return { ...run, shape, state, known, hold: run.holdToCome ?? (await readHold(db, shape)) }
+  const state = await readState(db, catalog)
+  const known = readDifference(state?.difference)
+  return { ...run, catalog, state, known, hold: run.holdToCome ?? (await readHold(db, catalog)) }
 }
 
 /** `altered` is what a pass of the same run has found already. Throws what asking Postgres for its time throws. */
@@ -53,19 +58,19 @@ export async function openPass(
   return {
     clerk: clientHeardBy(clock, deps.clerk),
     database: deps.database,
-    shape: start.shape,
+    catalog: start.catalog,
     options,
     writer: request.dryRun ? preview : tableWriter,
     runId: start.runId,
     startedAt: start.startedAt,
     known: start.known,
-    youngSince: start.startedAt - options.graceMs,
+    tombstonesBlockSince: start.startedAt - options.graceMs,
     holdToCome: start.holdToCome,
     holdAtStart: start.hold,
     altered: new Map([...(start.known?.altered ?? []), ...altered]),
     signal: deps.stop.signal,
     log: deps.log,
-    refusals: new RefusalCounter(),
+    failures: new FailureCounter(),
     clock,
     onPhase: deps.onPhase ?? (() => {}),
     onProgress: deps.onProgress,

@@ -1,5 +1,5 @@
-// A pass's way into a transaction that writes. A fence that is not to be had says nothing about a user: the run ends.
-import { type Executor, PostgresRefusal } from '../db/database.ts'
+// A pass's way into a transaction that writes. A deletion lock that is not to be had says nothing about a user: the run ends.
+import { type Executor, WriteError } from '../db/database.ts'
 import { type WriteOptions, writeTransaction } from '../db/write-transaction.ts'
 import { SyncError } from '../errors.ts'
 import type { PassContext } from './pass.ts'
@@ -7,20 +7,20 @@ import type { PassContext } from './pass.ts'
 /** How often a transaction is tried that no single user's row can be blamed for, and one that writes a single row. */
 export const lockTries = { ofMany: 1, ofOne: 2 }
 /** As long as another process's deletion or insert is under way. */
-const fenceTries = 5
+const deletionLockTries = 5
 
-/** Writes with the pass's lease. Throws `transient` if the fence was not to be had, else as `writeTransaction`. */
+/** Writes with the pass's lease. Throws `transient` if the deletion lock was not to be had, else as `writeTransaction`. */
 export async function passTransaction<T>(
   { database, runId, signal }: PassContext,
-  fence: WriteOptions['fence'],
+  deletionLock: WriteOptions['deletionLock'],
   write: (tx: Executor) => Promise<T>,
   lock = lockTries.ofMany,
 ): Promise<T> {
   try {
-    const tries = { lock, fence: fenceTries }
-    return await writeTransaction(database, { runId, fence, tries, signal }, write)
+    const tries = { lock, 'deletion-lock': deletionLockTries }
+    return await writeTransaction(database, { runId, deletionLock, tries, signal }, write)
   } catch (error) {
-    if (!(error instanceof PostgresRefusal) || error.kind !== 'fence') throw error
+    if (!(error instanceof WriteError) || error.kind !== 'deletion-lock') throw error
     throw new SyncError('transient', 'another process held up the writes for too long', {
       hint: 'Is a long transaction of a webhook or an old run stuck? Try again later.',
     })
@@ -28,11 +28,11 @@ export async function passTransaction<T>(
 }
 
 /** What `write` returns, or what Postgres refuses it by. Throws all else. */
-export async function refusalOf<T>(write: () => Promise<T>): Promise<T | PostgresRefusal> {
+export async function refusalOf<T>(write: () => Promise<T>): Promise<T | WriteError> {
   try {
     return await write()
   } catch (error) {
-    if (error instanceof PostgresRefusal) return error
+    if (error instanceof WriteError) return error
     throw error
   }
 }

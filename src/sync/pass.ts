@@ -1,16 +1,16 @@
 // What one pass may use: its parts, its options, Clerk's clock as far as it has been heard, and what the passes before have
 // left. What it finds is no part of it (findings.ts).
 import type { ClerkClient } from '../clerk/api.ts'
+import type { TableCatalog } from '../db/catalog.ts'
 import type { Database } from '../db/database.ts'
 import type { CurrentRow } from '../db/schema.ts'
-import type { Shape } from '../db/shape.ts'
 import type { Log } from '../log.ts'
 import type { ClerkClock } from './clock.ts'
 import type { Allowance, Policy } from './deletion-policy.ts'
+import type { FailureHandler } from './failed-write.ts'
+import type { FailureCounter } from './failure-counter.ts'
 import type { Findable } from './finding.ts'
 import type { Batch, Change } from './plan.ts'
-import type { RefusalCounter } from './refusal-counter.ts'
-import type { Refuse } from './refuse.ts'
 
 /** A change as a dry run shows it: `delete` has no desired user, `create` no row, and `withhold` is a deletion that is not made. */
 export type ShownChange =
@@ -27,7 +27,7 @@ export interface LostRow {
 }
 
 /** What the last full pass left open, as far as another pass needs it by name. */
-export interface Known {
+export interface LeftOpen {
   /** Rows that the guard or the policy keeps. */
   readonly withheld: readonly string[]
   /** Since when passes have missed their users, by moment (Postgres's clock, ms): most have it in common. */
@@ -67,7 +67,7 @@ export interface PassOptions {
 /** How a pass changes the table. A dry run's has the same face, shows what it would do, and writes nothing. */
 export interface Writer {
   /** Makes the changes of a plan. */
-  write(pass: PassContext, plan: Batch, refuse: Refuse): Findable
+  write(pass: PassContext, plan: Batch, onFailure: FailureHandler): Findable
   /** Deletes rows whose users Clerk denies. */
   deleteRows(pass: PassContext, rows: readonly CurrentRow[], allowance: Allowance): Findable
   /** Leaves rows whose deletion is withheld, or which the policy keeps. */
@@ -84,7 +84,7 @@ export interface PassContext {
   /** The run's, with every answer heard by `clock`. */
   readonly clerk: ClerkClient
   readonly database: Database
-  readonly shape: Shape
+  readonly catalog: TableCatalog
   readonly options: PassOptions
   /** How it changes the table, or, in a dry run, shows what it would change. */
   readonly writer: Writer
@@ -93,9 +93,9 @@ export interface PassContext {
   /** The run's start (Postgres's clock, ms). */
   readonly startedAt: number
   /** Tombstones left after this moment block (Postgres's clock, ms): the run's start less the grace. */
-  readonly youngSince: number
+  readonly tombstonesBlockSince: number
   /** What the last full pass left open; undefined if none has. */
-  readonly known: Known | undefined
+  readonly known: LeftOpen | undefined
   /** Of a dry run: the hold on deletions that binding the table would bring, undefined if none. */
   readonly holdToCome: string | undefined
   /** The hold on deletions that the run began with, undefined if none: the one that an approval covers. */
@@ -105,7 +105,7 @@ export interface PassContext {
   readonly signal: AbortSignal
   readonly log: Log
   /** Who was refused for which reason, over the whole pass. */
-  readonly refusals: RefusalCounter
+  readonly failures: FailureCounter
   readonly clock: ClerkClock
   /** Told the users seen so far, and how many Clerk counts. */
   readonly onProgress: (seen: number, total: number) => void

@@ -43,7 +43,7 @@ export interface Plan {
   /** Left for the grace: the listing may be older news than the table. */
   readonly pending: readonly string[]
   /** The row holds a version that Clerk's listing does not explain: Clerk is asked for that very user. */
-  readonly doubtful: readonly CurrentRow[]
+  readonly unverified: readonly CurrentRow[]
 }
 
 /** The changes of a plan, or a part of them. */
@@ -66,7 +66,7 @@ export function isSettled(row: CurrentRow, clock: PassClock): boolean {
 export function planPage(
   desired: readonly DesiredUser[],
   current: readonly CurrentRow[],
-  tombstones: ReadonlyMap<string, 'young' | 'old'>,
+  tombstones: ReadonlyMap<string, 'blocking' | 'expired'>,
   clock: PassClock,
 ): Plan {
   const rows = new Map(current.map((row) => [row.clerkId, row]))
@@ -75,12 +75,12 @@ export function planPage(
     const row = rows.get(user.clerkId)
     if (row === undefined) {
       // The page may have been read before the deletion that left the tombstone.
-      if (tombstones.get(user.clerkId) === 'young') plan.pending.push(user.clerkId)
+      if (tombstones.get(user.clerkId) === 'blocking') plan.pending.push(user.clerkId)
       else plan.creates.push({ write: user, row: undefined })
     } else if (row.clerkUpdatedAt === null || row.clerkUpdatedAt <= user.clerkUpdatedAt) {
       compare(plan, user, row)
     } else if (isSettled(row, clock)) {
-      plan.doubtful.push(row)
+      plan.unverified.push(row)
     } else {
       // A webhook got here first.
       plan.pending.push(user.clerkId)
@@ -90,13 +90,13 @@ export function planPage(
 }
 
 /**
- * Compares doubtful rows with what Clerk answered for those very users. That answer is written, also over a newer
+ * Compares unverified rows with what Clerk answered for those very users. That answer is written, also over a newer
  * version, but only if the row still has the version it was judged by. Users without an answer stay pending.
  */
-export function planDoubtful(answers: readonly DesiredUser[], doubtful: readonly CurrentRow[]): Plan {
+export function planVerified(answers: readonly DesiredUser[], unverified: readonly CurrentRow[]): Plan {
   const users = new Map(answers.map((user) => [user.clerkId, user]))
   const plan = emptyPlan()
-  for (const row of sorted(doubtful)) {
+  for (const row of sorted(unverified)) {
     const user = users.get(row.clerkId)
     if (user === undefined || row.clerkUpdatedAt === null) plan.pending.push(row.clerkId)
     else compare(plan, { ...user, replaces: row.clerkUpdatedAt }, row)
@@ -112,7 +112,7 @@ export function changedKeys(write: Write, row: CurrentRow | undefined): (keyof D
 type MutablePlan = { -readonly [K in keyof Plan]: Plan[K] extends readonly (infer E)[] ? E[] : never }
 
 function emptyPlan(): MutablePlan {
-  return { creates: [], updates: [], refreshes: [], unchanged: [], pending: [], doubtful: [] }
+  return { creates: [], updates: [], refreshes: [], unchanged: [], pending: [], unverified: [] }
 }
 
 function compare(plan: MutablePlan, write: Write, row: CurrentRow): void {

@@ -1,27 +1,28 @@
 // What has to be true before anything is written to `users`: the newest schema, and a table that belongs to the key's
 // instance. A run does it under its lease, the worker at start.
+
+import { readCatalog, type TableCatalog } from '../db/catalog.ts'
 import { type Database, type Executor, transaction } from '../db/database.ts'
 import type { HoldReason } from '../db/hold.ts'
 import { migrate } from '../db/migrate.ts'
-import { readShape, type Shape } from '../db/shape.ts'
 import { bindInstance } from '../db/state.ts'
 import { countRows } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
 import type { InstanceCheck } from './instance.ts'
 
-/** Applies what is pending. Gives the shape the table then has. Throws what `migrate` throws. */
-export async function migrateTable(database: Database): Promise<{ shape: Shape; applied: number }> {
+/** Applies what is pending. Gives the catalog the table then has. Throws what `migrate` throws. */
+export async function migrateTable(database: Database): Promise<{ catalog: TableCatalog; applied: number }> {
   const { applied } = await migrate(database)
-  return { shape: await readShape(database.db), applied }
+  return { catalog: await readCatalog(database.db), applied }
 }
 
 /** Returns the hold on deletions that `bindTable` would bring; undefined if none. */
 export async function holdOfBinding(
   executor: Executor,
   instance: InstanceCheck,
-  shape: Shape,
+  catalog: TableCatalog,
 ): Promise<HoldReason | undefined> {
-  return instance.isBound || (await countRows(executor, shape)) === 0 ? undefined : 'first-look'
+  return instance.isBound || (await countRows(executor, catalog)) === 0 ? undefined : 'first-look'
 }
 
 /** Binds the table to the instance. Throws `refused` if another run has just bound it to another. */

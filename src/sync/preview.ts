@@ -21,7 +21,7 @@ export const preview: Writer = {
     yield await showLost(pass, 'withhold', clerkIds)
   },
   noteAges(pass, clerkIds) {
-    return noteFirstSeen(pass.database.db, clerkIds, pass.shape, true)
+    return noteFirstSeen(pass.database.db, clerkIds, pass.catalog, true)
   },
   // It is there to show which rows are gone.
   absentMin: 10_000,
@@ -29,11 +29,11 @@ export const preview: Writer = {
 }
 
 async function showPlan(pass: PassContext, plan: Batch): Promise<Finding> {
-  const creates = withoutRefused(pass.shape, plan.creates)
-  const updates = withoutRefused(pass.shape, plan.updates)
+  const creates = withoutRefused(pass.catalog, plan.creates)
+  const updates = withoutRefused(pass.catalog, plan.updates)
   const idsOf = (changes: readonly Change[]) => changes.map((change) => change.write.clerkId)
   const created = idsOf(creates.taken)
-  const isReturn = await wereDeletedByRuns(pass.database.db, created, pass.youngSince, pass.shape)
+  const isReturn = await wereDeletedByRuns(pass.database.db, created, pass.tombstonesBlockSince, pass.catalog)
   for (const change of creates.taken) pass.onChange({ kind: 'create', change })
   for (const change of updates.taken) pass.onChange({ kind: 'update', change })
   for (const change of plan.refreshes) pass.onChange({ kind: 'refresh', change })
@@ -59,7 +59,7 @@ async function showLost(
   for (let start = 0; start < ids.length; start += rowsAtOnce) {
     const part = ids.slice(start, start + rowsAtOnce)
     const rows = new Map(
-      (await readRows(pass.database.db, part, pass.shape)).map((row) => [row.clerkId, row]),
+      (await readRows(pass.database.db, part, pass.catalog)).map((row) => [row.clerkId, row]),
     )
     for (const clerkId of part) {
       pass.onChange({ kind, clerkId, row: rows.get(clerkId), missedSince: since.get(clerkId) })

@@ -1,16 +1,17 @@
 // One run, from the first look to the report. Nothing is written before the key's instance is known to be the table's.
+
+import { readCatalog, type TableCatalog } from '../db/catalog.ts'
 import { readClock } from '../db/clock.ts'
-import { readShape, type Shape } from '../db/shape.ts'
 import { noteEarlyEnd } from './early-end.ts'
 import { forecast } from './forecast.ts'
 import { checkInstance, type InstanceCheck, requireSameInstance } from './instance.ts'
 import { keepLease, takeLease } from './lease.ts'
-import { recordRun } from './ledger-entry.ts'
 import { asOperatingError } from './operating-error.ts'
 import { readPassStart } from './pass-context.ts'
 import { bindTable, holdOfBinding, migrateTable } from './prepare.ts'
 import { logStart } from './run-log.ts'
 import { runPass } from './run-pass.ts'
+import { recordRun } from './run-record.ts'
 import { buildReport } from './run-report.ts'
 import type { RunDeps, RunOutcome, RunRequest } from './run-request.ts'
 import { newRun, type Run } from './run-state.ts'
@@ -45,14 +46,14 @@ export async function reconcile(request: RunRequest, deps: RunDeps): Promise<Run
 
 async function execute(request: RunRequest, deps: RunDeps, run: Run): Promise<void> {
   const { database } = deps
-  const shape = await readShape(database.db)
-  run.hasLedger = shape.ownTables.has('runs')
+  const catalog = await readCatalog(database.db)
+  run.hasLedger = catalog.ownTables.has('runs')
   deps.onPhase?.('instance')
-  const instance = await checkInstance(deps.clerk, database.db, shape, request.acceptInstance)
+  const instance = await checkInstance(deps.clerk, database.db, catalog, request.acceptInstance)
   run.instanceId = instance.instanceId
   if (request.userId !== undefined) requireSameInstance(instance)
-  run.findings.add({ notes: unfillableColumnNotes(shape) })
-  await (request.dryRun ? executeDryRun : executeUnderLease)(request, deps, run, instance, shape)
+  run.findings.add({ notes: unfillableColumnNotes(catalog) })
+  await (request.dryRun ? executeDryRun : executeUnderLease)(request, deps, run, instance, catalog)
 }
 
 async function executeDryRun(
@@ -60,16 +61,16 @@ async function executeDryRun(
   deps: RunDeps,
   run: Run,
   instance: InstanceCheck,
-  shape: Shape,
+  catalog: TableCatalog,
 ): Promise<void> {
   const { database, log } = deps
   logStart(request, deps, run)
-  warnOfUnfillableColumns(shape, log)
+  warnOfUnfillableColumns(catalog, log)
   const startedAt = await readClock(database.db)
-  const holdToCome = await holdOfBinding(database.db, instance, shape)
-  run.start = await readPassStart(deps, shape, { runId: null, startedAt, holdToCome })
+  const holdToCome = await holdOfBinding(database.db, instance, catalog)
+  run.start = await readPassStart(deps, catalog, { runId: null, startedAt, holdToCome })
   run.end = await runPass(request, deps, run.start, run.findings)
-  await run.findings.collect(forecast(database, { instance, shape, findings: run.findings }))
+  await run.findings.collect(forecast(database, { instance, catalog, findings: run.findings }))
 }
 
 async function executeUnderLease(
@@ -77,11 +78,11 @@ async function executeUnderLease(
   deps: RunDeps,
   run: Run,
   instance: InstanceCheck,
-  found: Shape,
+  found: TableCatalog,
 ): Promise<void> {
   const { database, log } = deps
   deps.onPhase?.('migrating')
-  const { shape, applied } = await migrateTable(database)
+  const { catalog, applied } = await migrateTable(database)
   // A single user's run gets its line at once, whoever holds the lease: the guard counts what it deletes.
   const { trigger, options, tick } = request
   const approveDeletes = options.approveDeletes ?? null
@@ -95,7 +96,7 @@ async function executeUnderLease(
   try {
     await bindTable(database, instance)
     run.hasBound = !instance.isBound
-    run.start = await readPassStart(deps, shape, { runId: lease.runId, startedAt: lease.startedAt })
+    run.start = await readPassStart(deps, catalog, { runId: lease.runId, startedAt: lease.startedAt })
     run.end = await runPass(request, deps, run.start, run.findings)
   } finally {
     kept.release()

@@ -7,7 +7,7 @@ import type { Findings } from './findings.ts'
 export type Status = 'succeeded' | 'partial' | 'withheld' | 'refused' | 'skipped' | 'failed' | 'aborted'
 
 export interface Report {
-  /** Null where no run was recorded: a dry run, or a refusal before it. A single user's run is recorded too. */
+  /** Null where no run was recorded: a dry run, or a failure before it. A single user's run is recorded too. */
   readonly runId: number | null
   /** What was done, also after a step up. */
   readonly pass: 'full' | 'incremental' | 'user'
@@ -37,7 +37,7 @@ function statusOfError(error: unknown, hasWritten: boolean): Status {
   if (!isSyncError(error)) return 'failed'
   if (error.kind === 'aborted') return 'aborted'
   if (error.kind === 'busy' && error.facts.lost === undefined) return 'skipped'
-  // A refusal says that nothing was written. A key that is revoked in the middle of a run comes too late for that.
+  // A failure says that nothing was written. A key that is revoked in the middle of a run comes too late for that.
   return isRefusal(error.kind) && !hasWritten ? 'refused' : 'failed'
 }
 

@@ -2,18 +2,18 @@
 // old row may have had what a new one needs. Those that a unique constraint still refuses are settled together. Only what
 // stands after that is rejected, and counts.
 import { type AlteredRow, readAltered } from '../db/altered.ts'
-import type { PostgresRefusal } from '../db/database.ts'
+import type { WriteError } from '../db/database.ts'
 import type { DesiredUser } from '../db/schema.ts'
 import { readUniqueColumns } from '../db/unique.ts'
 import { rejectAlteredRows } from './altered.ts'
 import { applyUsers } from './apply.ts'
+import type { FailedWrites } from './failed-write.ts'
+import { isUnique, rejectWrite, tooMany, type Withheld } from './failed-writes.ts'
 import type { Finding, Rejection } from './finding.ts'
-import { type Findings, refusalsPerConstraint } from './findings.ts'
+import { type Findings, failuresPerConstraintMax } from './findings.ts'
 import type { PassContext } from './pass.ts'
 import { passTransaction } from './pass-transaction.ts'
 import type { Change } from './plan.ts'
-import { isUnique, rejectWrite, tooMany, type Withheld } from './refusals.ts'
-import type { Refused } from './refuse.ts'
 import { settleTogether } from './together.ts'
 import { explainUnwritten, swallowedText } from './writer.ts'
 
@@ -25,7 +25,7 @@ const standingMax = 2000
 /** A user that a unique constraint still refuses after the deletions. */
 interface Standing {
   readonly change: Change
-  readonly refusal: PostgresRefusal
+  readonly failure: WriteError
 }
 
 type Retry = ReturnType<Findings['retries']>[number]
@@ -41,27 +41,27 @@ export async function* settleRefused(
 ): AsyncGenerator<Finding, void> {
   const standing = new Map<string, Standing>()
   /** What a unique constraint refuses stands; all else is rejected. */
-  const refuse = (changes: readonly Change[], refusal: PostgresRefusal): Refused | undefined => {
+  const onFailure = (changes: readonly Change[], failure: WriteError): FailedWrites | undefined => {
     const [change] = changes
     if (change === undefined || changes.length > 1) return undefined
     const { clerkId } = change.write
-    const rejected = isUnique(refusal) ? undefined : rejectWrite(pass, clerkId, refusal, withheld)
-    if (rejected === undefined) standing.set(clerkId, { change, refusal })
+    const rejected = isUnique(failure) ? undefined : rejectWrite(pass, clerkId, failure, withheld)
+    if (rejected === undefined) standing.set(clerkId, { change, failure })
     const isTooMany = standing.size > standingMax
-    const error = isTooMany ? tooMany(refusal, pass.options.policy, withheld) : undefined
+    const error = isTooMany ? tooMany(failure, pass.options.policy, withheld) : undefined
     return { finding: rejected?.finding ?? {}, error: rejected?.error ?? error }
   }
   for (let start = 0; start < retries.length; start += idsPerRequest) {
     pass.signal.throwIfAborted()
     const { users, rejected } = await recall(pass, retries.slice(start, start + idsPerRequest))
     yield { rejected }
-    yield* applyUsers(pass, users, refuse)
+    yield* applyUsers(pass, users, onFailure)
   }
   const left = await settleStanding(pass, standing)
   for (const finding of left.findings) yield finding
   yield await explainUnwritten(pass, left.overtaken)
-  for (const [clerkId, refusal] of left.refused) {
-    const { finding, error } = rejectWrite(pass, clerkId, refusal, withheld)
+  for (const [clerkId, failure] of left.refused) {
+    const { finding, error } = rejectWrite(pass, clerkId, failure, withheld)
     yield finding
     if (error !== undefined) throw error
   }
@@ -94,37 +94,37 @@ async function recall(
 interface Settled {
   readonly findings: readonly Finding[]
   /** Users that are still refused. */
-  readonly refused: ReadonlyMap<string, PostgresRefusal>
+  readonly refused: ReadonlyMap<string, WriteError>
   /** Changes that were neither refused nor written: another writer was faster with these. */
   readonly overtaken: readonly Change[]
 }
 
 /** Settles those together that hold each other's values. */
 async function settleStanding(pass: PassContext, standing: ReadonlyMap<string, Standing>): Promise<Settled> {
-  const refusals = new Map([...standing].map(([id, { refusal }]) => [id, refusal]))
+  const failures = new Map([...standing].map(([id, { failure }]) => [id, failure]))
   // One alone has just been refused.
-  if (standing.size < 2) return { findings: [], refused: refusals, overtaken: [] }
+  if (standing.size < 2) return { findings: [], refused: failures, overtaken: [] }
   pass.signal.throwIfAborted()
   // In the order of their ids, as all our writes: else two writers could wait for each other.
   const ordered = [...standing.values()].sort((a, b) =>
     a.change.write.clerkId < b.change.write.clerkId ? -1 : 1,
   )
-  const members = ordered.map(({ change, refusal }) => ({
+  const members = ordered.map(({ change, failure }) => ({
     write: change.write,
     hasRow: change.row !== undefined,
-    refusal,
+    failure,
   }))
-  const constraints = [...new Set(members.map((member) => member.refusal.constraint))]
+  const constraints = [...new Set(members.map((member) => member.failure.constraint))]
   const columns = await readUniqueColumns(pass.database.db, constraints)
   const writes = members.map(({ write }) => write)
   let altered: AlteredRow[] = []
   const { updated, created, stuck } = await settleTogether(
     members,
-    { columns, by: 'pass', youngSince: pass.youngSince },
+    { columns, by: 'pass', tombstonesBlockSince: pass.tombstonesBlockSince },
     // Each round finds at least one who is stuck.
-    { membersMin: 2, stuckMax: refusalsPerConstraint, roundsMax: refusalsPerConstraint + 1 },
-    (fence, write) =>
-      passTransaction(pass, fence, async (tx) => {
+    { membersMin: 2, stuckMax: failuresPerConstraintMax, roundsMax: failuresPerConstraintMax + 1 },
+    (deletionLock, write) =>
+      passTransaction(pass, deletionLock, async (tx) => {
         const written = await write(tx)
         altered = await readAltered(tx, writes)
         return written
@@ -132,14 +132,14 @@ async function settleStanding(pass: PassContext, standing: ReadonlyMap<string, S
   )
   const written = new Set([...updated, ...created])
   const alteredNow = altered.filter((row) => written.has(row.clerkId))
-  const swallowed = [...stuck].flatMap(([clerkId, refusal]) =>
-    refusal === null ? [{ clerkId, reason: swallowedText }] : [],
+  const swallowed = [...stuck].flatMap(([clerkId, failure]) =>
+    failure === null ? [{ clerkId, reason: swallowedText }] : [],
   )
   const findings = [{ rejected: swallowed }, { updated, created }, rejectAlteredRows(alteredNow, writes)]
   const refused = new Map(
-    [...refusals].flatMap(([id, refusal]) => {
+    [...failures].flatMap(([id, failure]) => {
       const now = stuck.get(id)
-      return now === null ? [] : [[id, now ?? refusal] as const]
+      return now === null ? [] : [[id, now ?? failure] as const]
     }),
   )
   if (written.size === 0) return { findings, refused, overtaken: [] }

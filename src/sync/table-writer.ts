@@ -10,7 +10,7 @@ export const tableWriter: Writer = {
   deleteRows,
   async *leaveRows() {},
   noteAges(pass, clerkIds) {
-    return passTransaction(pass, 'none', (tx) => noteFirstSeen(tx, clerkIds, pass.shape, false))
+    return passTransaction(pass, 'none', (tx) => noteFirstSeen(tx, clerkIds, pass.catalog, false))
   },
   absentMin: 0,
   changesTable: true,

@@ -3,8 +3,8 @@
 // question are blanked in all of their rows, then each row gets its right values. The rule: nobody else's row is touched,
 // and a blank is never committed.
 
-import { type Executor, PostgresRefusal, savepoint } from '../db/database.ts'
-import { asPrivilegeRefusal } from '../db/failures.ts'
+import { type Executor, savepoint, WriteError } from '../db/database.ts'
+import { asPrivilegeError } from '../db/failures.ts'
 import { blankUsers, checkAtOnce, type UniqueColumn } from '../db/unique.ts'
 import { insertUsers, updateUsers, type Write, type WrittenBy } from '../db/users.ts'
 
@@ -12,14 +12,14 @@ import { insertUsers, updateUsers, type Write, type WrittenBy } from '../db/user
 export interface Member {
   readonly write: Write
   readonly hasRow: boolean
-  readonly refusal: PostgresRefusal
+  readonly failure: WriteError
 }
 
 export interface Settlement {
   readonly updated: readonly string[]
   readonly created: readonly string[]
   /** Members that could not be written with the others, and by what; null where the database swallows the write. */
-  readonly stuck: ReadonlyMap<string, PostgresRefusal | null>
+  readonly stuck: ReadonlyMap<string, WriteError | null>
 }
 
 /** How the writes of one settlement are guarded. */
@@ -27,15 +27,15 @@ interface Guards {
   readonly columns: readonly UniqueColumn[]
   readonly by: WrittenBy
   /** Tombstones left after this moment block (Postgres's clock, ms). */
-  readonly youngSince: number
+  readonly tombstonesBlockSince: number
 }
 
 /** Ends the transaction, so that nothing of it is kept. */
 class Stuck extends Error {
   override readonly name = 'Stuck'
-  readonly members: ReadonlyMap<string, PostgresRefusal | null>
+  readonly members: ReadonlyMap<string, WriteError | null>
 
-  constructor(members: ReadonlyMap<string, PostgresRefusal | null>) {
+  constructor(members: ReadonlyMap<string, WriteError | null>) {
     super('some of the users cannot be written together')
     this.members = members
   }
@@ -44,29 +44,32 @@ class Stuck extends Error {
 /**
  * Writes the members together, without those that a row outside of the group keeps from it, and without those that wait
  * for one of these: a round finds who is stuck, and the next one goes without them. `begin` runs a transaction that takes
- * the fence if it is told so. Gives up, with what is stuck so far, after `stuckMax` members or `roundsMax` rounds. Throws
+ * the deletion lock if it is told so. Gives up, with what is stuck so far, after `stuckMax` members or `roundsMax` rounds. Throws
  * what `begin` throws.
  */
 export async function settleTogether(
   members: readonly Member[],
   guards: Guards,
   limits: { readonly membersMin: number; readonly stuckMax: number; readonly roundsMax: number },
-  begin: <T>(fence: 'shared' | 'none', write: (tx: Executor) => Promise<T>) => Promise<T>,
+  begin: <T>(deletionLock: 'shared' | 'none', write: (tx: Executor) => Promise<T>) => Promise<T>,
 ): Promise<Settlement> {
-  const stuck = new Map<string, PostgresRefusal | null>()
+  const stuck = new Map<string, WriteError | null>()
   for (let round = 1; ; round++) {
     const group = members.filter(({ write }) => !stuck.has(write.clerkId))
     const nobody = { updated: [], created: [], stuck }
     if (group.length < limits.membersMin || stuck.size > limits.stuckMax || round > limits.roundsMax)
       return nobody
-    const fence = group.some((member) => !member.hasRow) ? 'shared' : 'none'
+    const deletionLock = group.some((member) => !member.hasRow) ? 'shared' : 'none'
     try {
-      return { ...(await begin(fence, (tx) => writeTogether(tx, group, guards, limits.stuckMax))), stuck }
+      return {
+        ...(await begin(deletionLock, (tx) => writeTogether(tx, group, guards, limits.stuckMax))),
+        stuck,
+      }
     } catch (error) {
       // A lock, or a constraint that speaks at the commit: nothing of it was kept, and nobody is to blame by name.
-      if (error instanceof PostgresRefusal) return nobody
+      if (error instanceof WriteError) return nobody
       if (!(error instanceof Stuck)) throw error
-      for (const [id, refusal] of error.members) stuck.set(id, refusal)
+      for (const [id, failure] of error.members) stuck.set(id, failure)
     }
   }
 }
@@ -77,8 +80,8 @@ async function writeTogether(
   guards: Guards,
   stuckMax: number,
 ): Promise<{ updated: string[]; created: string[] }> {
-  const { columns, by, youngSince } = guards
-  const stuck = new Map<string, PostgresRefusal | null>()
+  const { columns, by, tombstonesBlockSince } = guards
+  const stuck = new Map<string, WriteError | null>()
   const inParts = (
     writes: readonly Write[],
     write: (inner: Executor, part: readonly Write[]) => Promise<string[]>,
@@ -90,7 +93,9 @@ async function writeTogether(
   const blanked = await inParts(writesOf(true), (inner, part) => blankUsers(inner, part, columns, by))
   if (stuck.size > 0) throw new Stuck(stuck)
   const updated = await inParts(writesOf(true), (inner, part) => updateUsers(inner, part, by))
-  const created = await inParts(writesOf(false), (inner, part) => insertUsers(inner, part, youngSince))
+  const created = await inParts(writesOf(false), (inner, part) =>
+    insertUsers(inner, part, tombstonesBlockSince),
+  )
   // A trigger of the app may swallow the second write: then the blank must not stay.
   const isWritten = new Set(updated)
   for (const id of blanked) if (!isWritten.has(id) && !stuck.has(id)) stuck.set(id, null)
@@ -103,7 +108,7 @@ async function writeParts(
   tx: Executor,
   writes: readonly Write[],
   write: (tx: Executor, part: readonly Write[]) => Promise<string[]>,
-  stuck: Map<string, PostgresRefusal | null>,
+  stuck: Map<string, WriteError | null>,
   stuckMax: number,
 ): Promise<string[]> {
   const [first] = writes
@@ -111,9 +116,8 @@ async function writeParts(
   try {
     return await savepoint(tx, (inner) => write(inner, writes))
   } catch (thrown) {
-    const error = asPrivilegeRefusal(thrown)
-    const isOfOneUser =
-      error instanceof PostgresRefusal && (error.kind === 'row' || error.kind === 'privilege')
+    const error = asPrivilegeError(thrown)
+    const isOfOneUser = error instanceof WriteError && (error.kind === 'row' || error.kind === 'privilege')
     // All that is blanked is locked by now: each further wait for a lock would be the app's, too.
     if (!isOfOneUser) throw error
     if (writes.length === 1) {

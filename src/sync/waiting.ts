@@ -2,7 +2,7 @@
 // that other user is on its way: once it comes, both are written together. Only a memory of this process, and a small one:
 // what is lost with it, the next pass settles. No row is blanked to make room for a delivery: that row's user may have the
 // value by right, where a constraint is stricter than Clerk, and nobody could tell what to write there instead.
-import type { PostgresRefusal } from '../db/database.ts'
+import type { WriteError } from '../db/database.ts'
 import type { DesiredUser } from '../db/schema.ts'
 
 /** Two users who swap are two, a circle is a few. */
@@ -12,7 +12,7 @@ const waitMsMax = 10 * 60_000
 
 interface Waiting {
   readonly user: DesiredUser
-  readonly refusal: PostgresRefusal
+  readonly failure: WriteError
   readonly since: number
 }
 
@@ -28,11 +28,11 @@ export class WaitingDeliveries {
   }
 
   /** Remembers the newest that was heard of a user. */
-  add(user: DesiredUser, refusal: PostgresRefusal): void {
+  add(user: DesiredUser, failure: WriteError): void {
     const known = this.entries.get(user.clerkId)
     if (known !== undefined && known.user.clerkUpdatedAt > user.clerkUpdatedAt) return
     this.entries.delete(user.clerkId)
-    this.entries.set(user.clerkId, { user, refusal, since: performance.now() })
+    this.entries.set(user.clerkId, { user, failure, since: performance.now() })
     const [oldest] = this.entries.keys()
     if (this.entries.size > usersMax && oldest !== undefined) this.entries.delete(oldest)
   }

@@ -1,31 +1,31 @@
 // Writes the changes of a plan: as a batch in one short transaction, and where Postgres refuses the batch, in ever smaller
-// parts, so that one user's trouble is never another's. What becomes of the refused is for `Refuse` to say.
+// parts, so that one user's trouble is never another's. What becomes of the refused is for `FailureHandler` to say.
 import { readAltered } from '../db/altered.ts'
-import { PostgresRefusal } from '../db/database.ts'
+import { WriteError } from '../db/database.ts'
 import { type CurrentRow, syncedKeys } from '../db/schema.ts'
 import { readTombstones } from '../db/tombstones.ts'
 import { insertUsers, readRows, refreshUsers, updateUsers } from '../db/users.ts'
 import { rejectAlteredRows } from './altered.ts'
+import type { FailureHandler } from './failed-write.ts'
 import type { Finding } from './finding.ts'
 import type { PassContext } from './pass.ts'
 import { lockTries, passTransaction, refusalOf } from './pass-transaction.ts'
 import type { Batch, Change } from './plan.ts'
-import type { Refuse } from './refuse.ts'
 
 /** What gives up an address goes before what takes one. */
 const kinds = ['updates', 'refreshes', 'creates'] as const
 
 const changesOf = (batch: Batch) => kinds.flatMap((kind) => batch[kind])
 
-/** Writes the batch, whole or in parts. Throws `SyncError`, also where `refuse` says that too many were refused. */
+/** Writes the batch, whole or in parts. Throws `SyncError`, also where `onFailure` says that too many were refused. */
 export async function* writeChanges(
   pass: PassContext,
   batch: Batch,
-  refuse: Refuse,
+  onFailure: FailureHandler,
 ): AsyncGenerator<Finding, void> {
   const changes = changesOf(batch)
   const written = await refusalOf(() => writeBatch(pass, batch))
-  if (!(written instanceof PostgresRefusal)) {
+  if (!(written instanceof WriteError)) {
     yield written
     const ids = new Set([written.updated, written.refreshed, written.created].flat())
     yield await explainUnwritten(
@@ -34,7 +34,7 @@ export async function* writeChanges(
     )
     return
   }
-  const refused = refuse(changes, written)
+  const refused = onFailure(changes, written)
   if (refused !== undefined) {
     yield refused.finding
     if (refused.error !== undefined) throw refused.error
@@ -42,7 +42,7 @@ export async function* writeChanges(
   }
   for (const part of partsOf(batch, partSizeOf(changes.length, written))) {
     pass.signal.throwIfAborted()
-    yield* writeChanges(pass, part, refuse)
+    yield* writeChanges(pass, part, onFailure)
   }
 }
 
@@ -50,8 +50,8 @@ export async function* writeChanges(
  * Halves find one refused user among 500 in 18 transactions. Behind a lock each of these would wait for 2 seconds, and
  * behind a slow trigger for longer: there each user is tried alone.
  */
-function partSizeOf(length: number, refusal: PostgresRefusal): number {
-  return refusal.kind === 'row' || refusal.kind === 'privilege' ? Math.ceil(length / 2) : 1
+function partSizeOf(length: number, failure: WriteError): number {
+  return failure.kind === 'row' || failure.kind === 'privilege' ? Math.ceil(length / 2) : 1
 }
 
 function partsOf(batch: Batch, size: number): Batch[] {
@@ -82,7 +82,8 @@ async function writeBatch(pass: PassContext, plan: Batch): Promise<Written> {
       // Updates first: an address that one user gives up may be another's in the same page.
       updated: plan.updates.length > 0 ? await updateUsers(tx, writes(plan.updates)) : [],
       refreshed: plan.refreshes.length > 0 ? await refreshUsers(tx, writes(plan.refreshes)) : [],
-      created: plan.creates.length > 0 ? await insertUsers(tx, writes(plan.creates), pass.youngSince) : [],
+      created:
+        plan.creates.length > 0 ? await insertUsers(tx, writes(plan.creates), pass.tombstonesBlockSince) : [],
       altered: await readAltered(tx, all),
     }),
     all.length === 1 ? lockTries.ofOne : lockTries.ofMany,
@@ -98,12 +99,12 @@ export async function explainUnwritten(pass: PassContext, changes: readonly Chan
   if (changes.length === 0) return {}
   const { db } = pass.database
   const ids = changes.map((change) => change.write.clerkId)
-  const rows = new Map((await readRows(db, ids, pass.shape)).map((row) => [row.clerkId, row]))
-  const tombstones = await readTombstones(db, ids, pass.youngSince, pass.shape)
+  const rows = new Map((await readRows(db, ids, pass.catalog)).map((row) => [row.clerkId, row]))
+  const tombstones = await readTombstones(db, ids, pass.tombstonesBlockSince, pass.catalog)
   const isSwallowed = ({ write: { clerkId }, row: before }: Change) => {
     const row = rows.get(clerkId)
     return before === undefined
-      ? row === undefined && tombstones.get(clerkId) !== 'young'
+      ? row === undefined && tombstones.get(clerkId) !== 'blocking'
       : row !== undefined && isSameRow(before, row)
   }
   const swallowed = changes.filter(isSwallowed)

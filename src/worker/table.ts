@@ -2,9 +2,9 @@
 // table that is bound and up to date takes webhooks at once, also while Clerk is away.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ClerkClient } from '../clerk/api.ts'
-import { type Database, PostgresRefusal } from '../db/database.ts'
+import { readCatalog, type TableCatalog } from '../db/catalog.ts'
+import { type Database, WriteError } from '../db/database.ts'
 import { hasPendingMigrations } from '../db/migrate.ts'
-import { readShape, type Shape } from '../db/shape.ts'
 import { readState } from '../db/state.ts'
 import { isSyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
@@ -16,7 +16,7 @@ const retryMs = 5000
 
 export interface Table {
   /** Undefined until it is ready. */
-  shape(): Shape | undefined
+  catalog(): TableCatalog | undefined
   /** What is missing right now: `postgres`, `migrations`, `instance`. */
   missing(): Promise<string[]>
   /**
@@ -33,16 +33,16 @@ export function watchTable(parts: {
   signal: AbortSignal
 }): Table {
   const { database, log, signal } = parts
-  let ready: Shape | undefined
+  let ready: TableCatalog | undefined
 
-  const isBoundAndUpToDate = async (shape: Shape) =>
-    !(await hasPendingMigrations(database.db)) && (await readState(database.db, shape)) !== undefined
+  const isBoundAndUpToDate = async (catalog: TableCatalog) =>
+    !(await hasPendingMigrations(database.db)) && (await readState(database.db, catalog)) !== undefined
 
   const prepareOnce = async () => {
-    const shape = await readShape(database.db)
-    if (await isBoundAndUpToDate(shape)) ready = shape
-    const instance = await checkInstance(parts.clerk(), database.db, shape, undefined)
-    const { shape: migrated, applied } = await migrateTable(database)
+    const catalog = await readCatalog(database.db)
+    if (await isBoundAndUpToDate(catalog)) ready = catalog
+    const instance = await checkInstance(parts.clerk(), database.db, catalog, undefined)
+    const { catalog: migrated, applied } = await migrateTable(database)
     if (applied > 0) log.info({ applied }, 'migrations applied')
     await bindTable(database, instance)
     ready = migrated
@@ -50,11 +50,11 @@ export function watchTable(parts: {
   }
 
   return {
-    shape: () => ready,
+    catalog: () => ready,
     async missing() {
       try {
         if (await hasPendingMigrations(database.db)) return ['migrations']
-        const state = await readState(database.db, await readShape(database.db))
+        const state = await readState(database.db, await readCatalog(database.db))
         return state === undefined || ready === undefined ? ['instance'] : []
       } catch (error) {
         log.warn({ err: error }, 'not ready')
@@ -82,5 +82,5 @@ export function watchTable(parts: {
 }
 
 function canPass(error: unknown): boolean {
-  return isSyncError(error, 'transient') || isSyncError(error, 'busy') || error instanceof PostgresRefusal
+  return isSyncError(error, 'transient') || isSyncError(error, 'busy') || error instanceof WriteError
 }

@@ -52,7 +52,7 @@ export async function runWorker(parts: WorkerParts): Promise<void> {
     log,
     signingSecrets: parts.webhookSecrets,
     policy: parts.policy,
-    shape: () => table.shape(),
+    catalog: () => table.catalog(),
     readiness: () => table.missing(),
   })
   const server = await listen(app.fetch, parts.http)

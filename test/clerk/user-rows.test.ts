@@ -2,8 +2,8 @@
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { readUser } from '../../src/clerk/user.ts'
+import { readCatalog, type TableCatalog } from '../../src/db/catalog.ts'
 import { type Database, openDatabase, transaction } from '../../src/db/database.ts'
-import { readShape, type Shape } from '../../src/db/shape.ts'
 import { insertUsers, readRows } from '../../src/db/users.ts'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
 import { createClock } from '../../src/dev/sandbox/server.ts'
@@ -17,11 +17,11 @@ const updatedAt = Date.UTC(2025, 0, 2, 3, 4, 5, 679)
 describe('in the table', () => {
   let store: TestDatabase
   let database: Database
-  let shape: Shape
+  let catalog: TableCatalog
   beforeAll(async () => {
     store = await createTestDatabase()
     database = openDatabase(store.url)
-    shape = await readShape(database.db)
+    catalog = await readCatalog(database.db)
   })
   afterAll(async () => {
     await database.close()
@@ -41,7 +41,7 @@ describe('in the table', () => {
             const rows = await readRows(
               tx,
               desired.map((user) => user.clerkId),
-              shape,
+              catalog,
             )
             const found = new Map(rows.map((row) => [row.clerkId, row]))
             for (const { clerkId, values, clerkCreatedAt, clerkUpdatedAt } of desired) {

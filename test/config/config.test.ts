@@ -305,8 +305,8 @@ describe('secrets', () => {
           const env: Record<string, string> = { ...valid }
           const secrets: string[] = []
           for (const name of names) {
-            const [value, shape] = given[name] ?? ['', String]
-            env[name] = shape(value)
+            const [value, catalog] = given[name] ?? ['', String]
+            env[name] = catalog(value)
             secrets.push(value)
           }
           let said: string

@@ -1,19 +1,19 @@
 // Rows that are counted and sampled, and the deletion that a webhook asks for.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { readCatalog, type TableCatalog } from '../../src/db/catalog.ts'
 import { type Database, openDatabase, transaction } from '../../src/db/database.ts'
-import { readShape, type Shape } from '../../src/db/shape.ts'
 import { deleteUser } from '../../src/db/tombstones.ts'
 import { countRows, countRowsOf, readSampleIds } from '../../src/db/users.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 let testDatabase: TestDatabase
 let database: Database
-let shape: Shape
+let catalog: TableCatalog
 
 beforeAll(async () => {
   testDatabase = await createTestDatabase()
   database = openDatabase(testDatabase.url)
-  shape = await readShape(database.db)
+  catalog = await readCatalog(database.db)
 })
 afterAll(async () => {
   await database.close()
@@ -36,27 +36,27 @@ describe('rows', () => {
   const foreign = ['user_', 'org_1', 'my user_1', 'user_1 ', 'user_a-b', '']
 
   test('are counted if they are ours', async () => {
-    expect(await countRows(database.db, shape)).toBe(0)
+    expect(await countRows(database.db, catalog)).toBe(0)
     await insert('user_1', 'user_aZ9', ...foreign)
-    expect(await countRows(database.db, shape)).toBe(2)
+    expect(await countRows(database.db, catalog)).toBe(2)
   })
 
   test('of a list are counted by their ids', async () => {
     await insert('user_1', 'user_2', 'user_3')
-    expect(await countRowsOf(database.db, ['user_1', 'user_3', 'user_4'], shape)).toBe(2)
-    expect(await countRowsOf(database.db, [], shape)).toBe(0)
+    expect(await countRowsOf(database.db, ['user_1', 'user_3', 'user_4'], catalog)).toBe(2)
+    expect(await countRowsOf(database.db, [], catalog)).toBe(0)
   })
 
   test('of ours alone are sampled, up to the limit, spread, and the same at every look', async () => {
     const ours = Array.from({ length: 300 }, (_, index) => `user_${1000 + index}`)
     await insert(...ours, ...foreign)
-    const sample = await readSampleIds(database.db, 30, shape)
+    const sample = await readSampleIds(database.db, 30, catalog)
     expect(sample).toHaveLength(30)
     expect(ours).toEqual(expect.arrayContaining(sample))
     // Of each hundred some.
     expect(new Set(sample.map((id) => id.slice(0, 7))).size).toBe(3)
-    expect(await readSampleIds(database.db, 30, shape)).toEqual(sample)
-    expect((await readSampleIds(database.db, 1000, shape)).sort()).toEqual(ours)
+    expect(await readSampleIds(database.db, 30, catalog)).toEqual(sample)
+    expect((await readSampleIds(database.db, 1000, catalog)).sort()).toEqual(ours)
   })
 })
 

@@ -1,17 +1,17 @@
 // What the history says as a whole: the last success, and what is open since when.
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
+import { readCatalog, type TableCatalog } from '../../src/db/catalog.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
 import { readLastSuccess, readOpenItems } from '../../src/db/history.ts'
-import { readShape, type Shape } from '../../src/db/shape.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 let created: TestDatabase
 let database: Database
-let shape: Shape
+let catalog: TableCatalog
 beforeAll(async () => {
   created = await createTestDatabase()
   database = openDatabase(created.url, { connections: 1 })
-  shape = await readShape(database.db)
+  catalog = await readCatalog(database.db)
 })
 afterAll(async () => {
   await database.close()
@@ -33,7 +33,7 @@ async function runs(...entries: { status: string; pass?: string; counts?: object
   return ids
 }
 const open = async () =>
-  (await readOpenItems(database.db, shape)).map(({ what, count, ageSeconds }) => [
+  (await readOpenItems(database.db, catalog)).map(({ what, count, ageSeconds }) => [
     what,
     count,
     Math.round(ageSeconds / 3600),
@@ -41,10 +41,10 @@ const open = async () =>
 
 test('nothing is open before the first run and after a clean one', async () => {
   expect(await open()).toEqual([])
-  expect(await readLastSuccess(database.db, shape)).toBeUndefined()
+  expect(await readLastSuccess(database.db, catalog)).toBeUndefined()
   const [id] = await runs({ status: 'succeeded', counts: { withheld: 0 } })
   expect(await open()).toEqual([])
-  expect(await readLastSuccess(database.db, shape)).toMatchObject({
+  expect(await readLastSuccess(database.db, catalog)).toMatchObject({
     runId: id,
     pass: 'full',
     ageSeconds: expect.closeTo(0, 0),
@@ -73,5 +73,5 @@ test('failed runs are open until one comes to its end, and hide nothing that was
 test('a run for a single user neither opens nor closes anything', async () => {
   await runs({ status: 'withheld', counts: { withheld: 1 } }, { status: 'succeeded', pass: 'user' })
   expect(await open()).toEqual([['withheld', 1, 2]])
-  expect(await readLastSuccess(database.db, shape)).toBeUndefined()
+  expect(await readLastSuccess(database.db, catalog)).toBeUndefined()
 })

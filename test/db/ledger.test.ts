@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { readCatalog } from '../../src/db/catalog.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
 import {
   acquireLease,
@@ -14,7 +15,6 @@ import {
   type RunRecord,
   readRuns,
 } from '../../src/db/ledger.ts'
-import { readShape } from '../../src/db/shape.ts'
 import { writeTransaction } from '../../src/db/write-transaction.ts'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
 import { exitCodeOf } from '../../src/sync/report.ts'
@@ -140,7 +140,7 @@ describe('the lease', () => {
     const before = await dump()
     expect(await heartbeat(database.db, first.runId)).toBe(false)
     expect(await finishRun(database.db, first.runId, ended)).toBe(false)
-    const write = writeTransaction(database, { runId: first.runId, fence: 'none' }, (tx) =>
+    const write = writeTransaction(database, { runId: first.runId, deletionLock: 'none' }, (tx) =>
       tx.execute(`insert into users (clerk_id, name, image_url) values ('user_a', '', '')`),
     )
     await expect(write).rejects.toMatchObject({ kind: 'busy', facts: { lost: 'lease' } })
@@ -187,7 +187,7 @@ describe('the lease', () => {
     expect(second).toMatchObject({ abandoned: [first] })
     const third = await crashed()
     expect((await take()).abandoned).toEqual([third])
-    const lost = writeTransaction(database, { runId: third, fence: 'none' }, async () => {})
+    const lost = writeTransaction(database, { runId: third, deletionLock: 'none' }, async () => {})
     await expect(lost).rejects.toMatchObject({ kind: 'busy', facts: { lost: 'lease' } })
   })
 
@@ -196,7 +196,7 @@ describe('the lease', () => {
     const beating = testDatabase.connect()
     await beating`begin`
     await beating`update clerk_sync.runs set heartbeat_at = now() where id = ${lease.runId}`
-    await writeTransaction(database, { runId: lease.runId, fence: 'shared' }, async () => {
+    await writeTransaction(database, { runId: lease.runId, deletionLock: 'shared' }, async () => {
       await beating`commit`
       expect(await heartbeat(database.db, lease.runId)).toBe(true)
     })
@@ -254,7 +254,7 @@ describe('the history', () => {
     const holder = await take('holder')
     const failed = { ...ended, status: 'failed', error: { kind: 'transient', message: 'no' } }
     const runId = await noteEndedRun(database, { ...run('early'), instanceId: null }, failed, 60_000, 5000)
-    const [early] = await readRuns(database.db, 1, await readShape(database.db))
+    const [early] = await readRuns(database.db, 1, await readCatalog(database.db))
     expect(early).toMatchObject({
       runId,
       status: 'failed',
@@ -275,7 +275,7 @@ describe('the history', () => {
     const failed = { ...ended, pass: 'incremental', status: 'failed', rejected, withheld, error }
     await finishRun(database.db, first.runId, failed)
     const second = await take('second')
-    const runs = await readRuns(database.db, 5, await readShape(database.db))
+    const runs = await readRuns(database.db, 5, await readCatalog(database.db))
     expect(runs).toMatchObject([
       { runId: second.runId, status: 'running', host: 'second', finishedAt: null, counts: null },
       {
@@ -290,7 +290,7 @@ describe('the history', () => {
     expect(Date.parse(runs[1]?.finishedAt ?? '')).toBeGreaterThanOrEqual(first.startedAt)
     expect(runs[1]?.rejected).toEqual(rejected.slice(0, 100))
     expect(runs[1]?.withheld).toEqual(withheld.slice(0, 100))
-    expect(await readRuns(database.db, 1, await readShape(database.db))).toHaveLength(1)
+    expect(await readRuns(database.db, 1, await readCatalog(database.db))).toHaveLength(1)
   })
 
   test('goes back 30 days, and always has the newest run', async () => {
@@ -317,7 +317,7 @@ describe('the history', () => {
         where id = ${taken.runId}`
       if (ends) await finishRun(database.db, taken.runId, { ...ended, ...of })
     }
-    const count = async () => countRecentDeletions(database.db, await readShape(database.db))
+    const count = async () => countRecentDeletions(database.db, await readCatalog(database.db))
     expect(await count()).toBe(0)
     await delete_({}, 1, 61)
     expect(await count()).toBe(0)

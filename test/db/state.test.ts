@@ -1,20 +1,20 @@
 // The one row that says which instance the table belongs to and where the passes stand.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { readCatalog, type TableCatalog } from '../../src/db/catalog.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
 import { endHold, readHold } from '../../src/db/hold.ts'
-import { readShape, type Shape } from '../../src/db/shape.ts'
 import { bindInstance, readState, saveProgress } from '../../src/db/state.ts'
 import { liftTombstones, wereDeletedByRuns } from '../../src/db/tombstones.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 let testDatabase: TestDatabase
 let database: Database
-let shape: Shape
+let catalog: TableCatalog
 
 beforeAll(async () => {
   testDatabase = await createTestDatabase()
   database = openDatabase(testDatabase.url)
-  shape = await readShape(database.db)
+  catalog = await readCatalog(database.db)
 })
 afterAll(async () => {
   await database.close()
@@ -24,7 +24,7 @@ beforeEach(async () => {
   await testDatabase.sql`truncate clerk_sync.state`
 })
 
-const read = () => readState(database.db, shape)
+const read = () => readState(database.db, catalog)
 const bind = (instanceId: string, replaced?: string) => bindInstance(database.db, instanceId, replaced)
 const watermark = Date.parse('2026-03-01T12:00:00.123Z')
 const progress = { watermark, difference: { rejected: [] }, fullPassDueInMs: null }
@@ -41,7 +41,7 @@ const dueIn = async () => {
 const readReason = async () => {
   const [state] = await testDatabase.sql<{ hold: string | null }[]>`
     select deletion_hold as hold from clerk_sync.state`
-  expect(state?.hold ?? undefined).toEqual(await readHold(database.db, shape))
+  expect(state?.hold ?? undefined).toEqual(await readHold(database.db, catalog))
   return state?.hold?.replace(/ \d{4}-\d\d-\d\dT[\d:]{8}\.\d{6}Z$/, ' now') ?? null
 }
 const insertRow = (clerkId: string) =>
@@ -53,7 +53,7 @@ describe('a hold on deletions', () => {
   })
 
   test('begins when a table with rows of ours is bound, and not with one that has none', async () => {
-    expect(await readHold(database.db, shape)).toBeUndefined()
+    expect(await readHold(database.db, catalog)).toBeUndefined()
     await insertRow('org_1')
     await bind('ins_a')
     expect(await readReason()).toBeNull()
@@ -78,13 +78,13 @@ describe('a hold on deletions', () => {
   test('ends if it is the one that is meant, and another one stays', async () => {
     await insertRow('user_1')
     await bind('ins_a')
-    const first = (await readHold(database.db, shape)) ?? ''
+    const first = (await readHold(database.db, catalog)) ?? ''
     await bind('ins_b', 'ins_a')
-    const second = (await readHold(database.db, shape)) ?? ''
+    const second = (await readHold(database.db, catalog)) ?? ''
     await endHold(database.db, first)
-    expect(await readHold(database.db, shape)).toBe(second)
+    expect(await readHold(database.db, catalog)).toBe(second)
     await endHold(database.db, second)
-    expect(await readHold(database.db, shape)).toBeUndefined()
+    expect(await readHold(database.db, catalog)).toBeUndefined()
   })
 
   test.each([
@@ -93,12 +93,14 @@ describe('a hold on deletions', () => {
     ['a webhook’s', null, null, 20],
   ])('by the tombstone of a user who is back, %s: %s', async (_what, reason, runId, minutes) => {
     await bind('ins_a')
-    const youngSince = Date.now() - 10 * 60_000
+    const tombstonesBlockSince = Date.now() - 10 * 60_000
     await testDatabase.sql`insert into clerk_sync.tombstones (clerk_id, run_id, deleted_at) values
       ('user_1', ${runId}, now() - ${minutes} * interval '1 minute'), ('user_2', 7, now() - interval '20 minutes')`
     const holds = reason !== null
-    expect(await wereDeletedByRuns(database.db, ['user_1', 'user_3'], youngSince, shape)).toBe(holds)
-    await liftTombstones(database.db, ['user_1', 'user_3'], youngSince)
+    expect(await wereDeletedByRuns(database.db, ['user_1', 'user_3'], tombstonesBlockSince, catalog)).toBe(
+      holds,
+    )
+    await liftTombstones(database.db, ['user_1', 'user_3'], tombstonesBlockSince)
     expect(await readReason()).toBe(reason)
     expect(await testDatabase.sql`select clerk_id from clerk_sync.tombstones`).toEqual([
       { clerk_id: 'user_2' },

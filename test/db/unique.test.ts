@@ -7,7 +7,7 @@ import { writeTransaction } from '../../src/db/write-transaction.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 const version = Date.parse('2026-03-01T12:00:00.123Z')
-const plain = { runId: null, fence: 'none' } as const
+const plain = { runId: null, deletionLock: 'none' } as const
 const email = [{ name: 'email', takesNull: true }]
 
 let testDatabase: TestDatabase

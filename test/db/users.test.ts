@@ -1,14 +1,8 @@
 // The guards that SQL repeats, with transactions held open at the worst moment.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import {
-  type Database,
-  type Executor,
-  openDatabase,
-  PostgresRefusal,
-  transaction,
-} from '../../src/db/database.ts'
+import { readCatalog } from '../../src/db/catalog.ts'
+import { type Database, type Executor, openDatabase, transaction, WriteError } from '../../src/db/database.ts'
 import type { SyncedValues } from '../../src/db/schema.ts'
-import { readShape } from '../../src/db/shape.ts'
 import { deleteUsers, forgetOldTombstones, readTombstones } from '../../src/db/tombstones.ts'
 import {
   insertUsers,
@@ -54,9 +48,9 @@ const write = (clerkId: string, over: Partial<Write> = {}): Write => ({
   ...over,
 })
 const named = (name: string): SyncedValues => ({ ...ada, name })
-const plain = { runId: null, fence: 'none' } as const
-const shared = { runId: null, fence: 'shared' } as const
-const exclusive = { runId: null, fence: 'exclusive' } as const
+const plain = { runId: null, deletionLock: 'none' } as const
+const shared = { runId: null, deletionLock: 'shared' } as const
+const exclusive = { runId: null, deletionLock: 'exclusive' } as const
 
 const insert = (...writes: Write[]) =>
   writeTransaction(database, shared, (tx) => insertUsers(tx, writes, longAgo))
@@ -157,7 +151,7 @@ const freeRows = async (...clerkIds: string[]) => {
   return rows.map((row) => row.clerk_id)
 }
 
-describe('the fence', () => {
+describe('the deletion lock', () => {
   test('makes a deletion wait for an insert under way, and see its row', async () => {
     const inserting = await hold(shared, (tx) => insertUsers(tx, [write('user_a')], longAgo))
     const removed = remove('user_a')
@@ -236,7 +230,7 @@ describe('an insert', () => {
       email: 'ada@example.com',
       image_url: 'https://img/a',
     })
-    const [row] = await readRows(database.db, ['user_a'], await readShape(database.db))
+    const [row] = await readRows(database.db, ['user_a'], await readCatalog(database.db))
     expect(row).toEqual({
       clerkId: 'user_a',
       values: ada,
@@ -256,13 +250,13 @@ describe('an insert', () => {
       database.db,
       ['user_young', 'user_edge', 'user_old', 'user_none'],
       now,
-      await readShape(database.db),
+      await readCatalog(database.db),
     )
     expect(stones).toEqual(
       new Map([
-        ['user_young', 'young'],
-        ['user_edge', 'old'],
-        ['user_old', 'old'],
+        ['user_young', 'blocking'],
+        ['user_edge', 'expired'],
+        ['user_old', 'expired'],
       ]),
     )
     const writes = ['user_young', 'user_edge', 'user_old'].map((id) => write(id))
@@ -449,7 +443,7 @@ describe('an update', () => {
     expect(await update(back(version + hourMs - 1))).toEqual([])
     expect(await update(back(version + hourMs + 1))).toEqual([])
     expect(await update(back(version + hourMs))).toEqual(['user_a'])
-    const [row] = await readRows(database.db, ['user_a'], await readShape(database.db))
+    const [row] = await readRows(database.db, ['user_a'], await readCatalog(database.db))
     expect(row).toMatchObject({ values: named('Back'), clerkUpdatedAt: version })
     expect(await update(back(version + hourMs))).toEqual([])
   })
@@ -471,7 +465,7 @@ describe('an update', () => {
     async (time) => {
       await insert(write('user_a'))
       await testDatabase.sql`update users set clerk_updated_at = ${time}::text::timestamptz`
-      const [row] = await readRows(database.db, ['user_a'], await readShape(database.db))
+      const [row] = await readRows(database.db, ['user_a'], await readCatalog(database.db))
       const replaces = row?.clerkUpdatedAt ?? 0
       expect(replaces).toBeGreaterThan(version)
       expect(await update(write('user_a', { values: named('Bo'), replaces }))).toEqual(['user_a'])
@@ -660,7 +654,7 @@ describe('row locks', () => {
 })
 
 describe('a lock that is not to be had', () => {
-  test('is given up after two seconds: a row’s as lock, the fence’s as fence, and neither has written', async () => {
+  test('is given up after two seconds: a row’s as lock, the deletion lock’s as deletion-lock, and neither has written', async () => {
     await insert(write('user_a'), write('user_b'))
     await holdApp(`select from users where clerk_id = 'user_a' for update`)
     await hold(shared, async () => {})
@@ -674,8 +668,8 @@ describe('a lock that is not to be had', () => {
     await blocked(2, 300)
     const outcomes = await Promise.all([...waiting, tried(insert(write('user_c')))])
     const elapsedMs = performance.now() - started
-    expect(outcomes[0]).toMatchObject({ name: 'PostgresRefusal', kind: 'lock', code: '55P03' })
-    expect(outcomes[1]).toMatchObject({ name: 'PostgresRefusal', kind: 'fence', code: '55P03' })
+    expect(outcomes[0]).toMatchObject({ name: 'WriteError', kind: 'lock', code: '55P03' })
+    expect(outcomes[1]).toMatchObject({ name: 'WriteError', kind: 'deletion-lock', code: '55P03' })
     expect(outcomes[2]).toEqual(['user_c'])
     expect(elapsedMs).toBeGreaterThan(1900)
     expect(elapsedMs).toBeLessThan(3500)
@@ -683,11 +677,11 @@ describe('a lock that is not to be had', () => {
     expect(await idsIn('clerk_sync.tombstones')).toEqual([])
   })
 
-  test('keeps an insert from passing a deletion: the fence again, not the row', async () => {
+  test('keeps an insert from passing a deletion: the deletion lock again, not the row', async () => {
     await insert(write('user_a'))
     await hold(exclusive, async () => {})
     await holdApp(`insert into users (clerk_id, name, image_url) values ('user_z', 'App', '')`)
-    await expect(insert(write('user_b'))).rejects.toMatchObject({ kind: 'fence' })
+    await expect(insert(write('user_b'))).rejects.toMatchObject({ kind: 'deletion-lock' })
   })
 
   test('of an insert that another transaction has under way is a lock', async () => {
@@ -733,13 +727,13 @@ describe('what Postgres refuses', () => {
 
   test('names the constraint and holds no value of the row', async () => {
     await testDatabase.sql`alter table users add constraint short_email check (length(email) < 20)`
-    const refusal = await refusalOf(
+    const failure = await refusalOf(
       insert(write('user_a', { values: { ...ada, email: 'somebody.long@example.com' } })),
     )
     await testDatabase.sql`alter table users drop constraint short_email`
-    expect(refusal).toBeInstanceOf(PostgresRefusal)
-    expect(refusal).toMatchObject({ kind: 'row', code: '23514', constraint: 'short_email' })
-    const shown = `${(refusal as Error).stack} ${JSON.stringify(refusal)} ${String((refusal as Error).cause)}`
+    expect(failure).toBeInstanceOf(WriteError)
+    expect(failure).toMatchObject({ kind: 'row', code: '23514', constraint: 'short_email' })
+    const shown = `${(failure as Error).stack} ${JSON.stringify(failure)} ${String((failure as Error).cause)}`
     expect(shown).not.toContain('example.com')
   })
 
@@ -755,19 +749,19 @@ describe('what Postgres refuses', () => {
   ])('is a row’s trouble where a trigger ends in %s', async (_what, body, code) => {
     await testDatabase.sql.unsafe(`create function refuse() returns trigger language plpgsql as $$ begin ${body}; return new; end $$;
       create trigger refuse before insert on users for each row execute function refuse()`)
-    const refusal = await refusalOf(insert(write('user_a')))
+    const failure = await refusalOf(insert(write('user_a')))
     await testDatabase.sql`drop function refuse() cascade`
-    expect(refusal).toMatchObject({ name: 'PostgresRefusal', kind: 'row', code })
-    expect(`${(refusal as Error).stack} ${JSON.stringify(refusal)}`).not.toContain('example.com')
+    expect(failure).toMatchObject({ name: 'WriteError', kind: 'row', code })
+    expect(`${(failure as Error).stack} ${JSON.stringify(failure)}`).not.toContain('example.com')
   })
 
   test('is found at the commit too, where a constraint is deferred', async () => {
     await testDatabase.sql`alter table users add constraint one_name unique (name) deferrable initially deferred`
     await insert(write('user_a'))
-    const refusal = await refusalOf(insert(write('user_b')))
+    const failure = await refusalOf(insert(write('user_b')))
     await testDatabase.sql`alter table users drop constraint one_name`
-    expect(refusal).toMatchObject({
-      name: 'PostgresRefusal',
+    expect(failure).toMatchObject({
+      name: 'WriteError',
       kind: 'row',
       code: '23505',
       constraint: 'one_name',
@@ -784,9 +778,9 @@ describe('rows to look for', () => {
       ('user_seen', '', '', ${at(2000)}), ('user_x y', '', '', ${at(2000)}), ('org_2', '', '', ${at(2000)}),
       ('user_', '', '', ${at(2000)}), (E'user_2\n', '', '', ${at(2000)}), ('user_infinity', '', '', 'infinity'),
       ('user_minusInfinity', '', '', '-infinity'), ('user_undated', '', '', null), ('', '', '', null)`
-    const shape = await readShape(database.db)
+    const catalog = await readCatalog(database.db)
     const absent = (after: number | undefined, upTo: number | undefined) =>
-      readAbsentIds(database.db, { after, upTo }, ['user_seen'], shape).then((ids) => ids.sort())
+      readAbsentIds(database.db, { after, upTo }, ['user_seen'], catalog).then((ids) => ids.sort())
     expect(await absent(1000, 2000)).toEqual(['user_2'])
     expect(await absent(undefined, 1000)).toEqual(['user_1', 'user_minusInfinity'].sort())
     expect(await absent(2000, undefined)).toEqual(['user_3', 'user_infinity'])
@@ -796,7 +790,7 @@ describe('rows to look for', () => {
     expect(await absent(undefined, undefined)).toEqual(
       ['user_1', 'user_2', 'user_3', 'user_infinity', 'user_minusInfinity'].sort(),
     )
-    expect(await readUndatedIds(database.db, shape)).toEqual(['user_undated'])
+    expect(await readUndatedIds(database.db, catalog)).toEqual(['user_undated'])
   })
 
   test('are known to be a day old once they are, and where their own time tells no age, once they were met a day ago', async () => {
@@ -810,7 +804,7 @@ describe('rows to look for', () => {
       ('user_met', now() - interval '24 hours 1 second'), ('user_metToday', now() - interval '23 hours 59 minutes'),
       ('user_metAhead', now() - interval '25 hours'), ('user_newAndMet', now() - interval '25 hours')`
     const ids = (await testDatabase.sql`select clerk_id from users`).map((row) => row.clerk_id)
-    const rows = await readRows(database.db, ids, await readShape(database.db))
+    const rows = await readRows(database.db, ids, await readCatalog(database.db))
     await testDatabase.sql`delete from users`
     await testDatabase.sql`delete from clerk_sync.first_seen`
     await testDatabase.sql`alter table users alter created_at set not null`

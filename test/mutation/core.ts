@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises'
 import { Stryker } from '@stryker-mutator/core'
 
 const files = [
-  ...['src/sync/plan.ts', 'src/sync/guard.ts', 'src/sync/report.ts', 'src/sync/difference.ts'],
+  ...['src/sync/plan.ts', 'src/sync/guard.ts', 'src/sync/report.ts', 'src/sync/known-difference.ts'],
   ...['src/sync/deletion-policy.ts', 'src/clerk/user.ts'],
 ]
 

@@ -61,7 +61,7 @@ const tombstones = faultsIn(
   ['test/db/users.test.ts'],
   [
     ['a tombstone of this very moment is young', 'readTombstones … deleted_at >', 'deleted_at >='],
-    ['every tombstone is young', 'readTombstones … deleted_at > ${moment(youngSince)}', 'true'],
+    ['every tombstone is young', 'readTombstones … deleted_at > ${moment(tombstonesBlockSince)}', 'true'],
     ['tombstones are forgotten after 29 days', "'30 days'", "'29 days'"],
     ['tombstones are kept for 31 days', "'30 days'", "'31 days'"],
   ],

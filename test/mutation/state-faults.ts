@@ -64,7 +64,7 @@ const returns = faultsIn(
     ['a webhook’s tombstone begins a hold', 'run_id is not null and', ''],
     ['a return hours later begins a hold', "'1 hour'", "'2 hours'"],
     ['a return after the grace begins no hold', "- interval '1 hour'", ''],
-    ['any return begins a hold', '-- that run was wrong … where ${isRuns(youngSince)}', ''],
+    ['any return begins a hold', '-- that run was wrong … where ${isRuns(tombstonesBlockSince)}', ''],
     [
       'a dry run sees everybody’s tombstones',
       "wereDeletedByRuns … clerk_id = any(${arrayParameter(clerkIds, 'text')}) and",
@@ -160,8 +160,8 @@ const failures = faultsIn(
   [
     [
       'a lock timeout is the row’s fault',
-      "new PostgresRefusal('lock', code, code)",
-      "new PostgresRefusal('row', code, code)",
+      "new WriteError('lock', code, code)",
+      "new WriteError('row', code, code)",
     ],
     ['a trigger’s words are told', 'where !== undefined || routine', 'false || routine'],
     ['a quoted value is told', 'asIdentifier(name) === undefined ? \'"…"\'', 'false ? \'"…"\''],

@@ -21,7 +21,7 @@ import type { Row } from './postgres.ts'
 /** What a row should hold. */
 export type Wanted = Pick<Row, 'name' | 'email' | 'imageUrl' | 'createdAt' | 'updatedAt'>
 
-/** A user from a moment on. Undefined wants: deleted, or of a shape that no row can have. */
+/** A user from a moment on. Undefined wants: deleted, or of a catalog that no row can have. */
 export interface Version {
   readonly at: number
   readonly isDeleted: boolean

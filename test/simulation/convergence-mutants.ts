@@ -6,12 +6,12 @@ import type { Fault } from '../support/faulty-copy.ts'
 export const convergenceMutants: readonly Fault[] = [
   {
     // At three, since a world of the simulation has no hundred users.
-    name: 'unique refusals end the run before the deletions',
+    name: 'unique failures end the run before the deletions',
     edits: [
       [
-        'sync/refusals.ts',
+        'sync/failed-writes.ts',
         'return { finding: { retry } }',
-        'return { finding: { retry }, error: before + changes.length > 2 ? tooMany(refusal, pass.options.policy, noneWithheld) : undefined }',
+        'return { finding: { retry }, error: before + changes.length > 2 ? tooMany(failure, pass.options.policy, noneWithheld) : undefined }',
       ],
     ],
   },
@@ -20,8 +20,8 @@ export const convergenceMutants: readonly Fault[] = [
     edits: [
       [
         'sync/settle.ts',
-        'yield* applyUsers(pass, users, refuse)',
-        'if (false) yield* applyUsers(pass, users, refuse)',
+        'yield* applyUsers(pass, users, onFailure)',
+        'if (false) yield* applyUsers(pass, users, onFailure)',
       ],
     ],
   },

@@ -37,7 +37,7 @@ export const mutants: readonly Fault[] = [
   },
   {
     name: 'fence gone',
-    edits: [['db/write-transaction.ts', "options.fence !== 'none'", 'false']],
+    edits: [['db/write-transaction.ts', "options.deletionLock !== 'none'", 'false']],
   },
   {
     name: 'list by id not believed',
@@ -133,7 +133,7 @@ export const mutants: readonly Fault[] = [
   },
   {
     name: 'moved rows become candidates',
-    edits: [['sync/sightings.ts', 'this.candidates.delete(clerkId)', '']],
+    edits: [['sync/absence-tracker.ts', 'this.candidates.delete(clerkId)', '']],
   },
   {
     name: 'report counts what was planned',

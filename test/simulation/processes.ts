@@ -3,8 +3,8 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import pino from 'pino'
 import { createClerkClient } from '../../src/clerk/api.ts'
+import type { TableCatalog } from '../../src/db/catalog.ts'
 import type { Database } from '../../src/db/database.ts'
-import type { Shape } from '../../src/db/shape.ts'
 import { randomFrom, seedOf } from '../../src/dev/sandbox/random.ts'
 import { buildDelivery } from '../../src/dev/sandbox/webhooks.ts'
 import { createApp } from '../../src/http/app.ts'
@@ -41,7 +41,7 @@ interface World {
   readonly beats: Heartbeats
   readonly server: SimulatedPostgres
   readonly clerk: SimulatedClerk
-  readonly shape: Shape | undefined
+  readonly catalog: TableCatalog | undefined
   /** Time goes on. */
   pass(milliseconds: number): void
   say(line: string): void
@@ -162,7 +162,7 @@ export class Worker {
       log,
       signingSecrets: [webhookSecret],
       policy: world.options.policy,
-      shape: () => world.shape,
+      catalog: () => world.catalog,
       readiness: async () => [],
     })
   }

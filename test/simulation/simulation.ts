@@ -1,6 +1,6 @@
 // One world from a seed: Clerk, Postgres, the runs and deliveries between them, and the hand that moves them on. How the
 // code under test is started is in processes.ts, the steps of the history are in steps.ts, what must hold in checks.ts.
-import { readShape, type Shape } from '../../src/db/shape.ts'
+import { readCatalog, type TableCatalog } from '../../src/db/catalog.ts'
 import type { Random } from '../../src/dev/sandbox/random.ts'
 import { INSTANCE_ID } from '../../src/dev/sandbox/seed.ts'
 import { SyncError } from '../../src/errors.ts'
@@ -37,7 +37,7 @@ export class Simulation {
   /** The tables at an earlier moment, and what was known about them then. */
   backup: { readonly tables: Backup; readonly model: Model } | undefined
   readonly seed: number
-  shape: Shape | undefined
+  catalog: TableCatalog | undefined
   private postgresNow: number
   private readonly realNow = Date.now
   private isTimeOld = false
@@ -66,7 +66,7 @@ export class Simulation {
   static async begin(scenario: Scenario, server: SimulatedPostgres): Promise<Simulation> {
     await server.reset(startMs + scenario.options.skewMs, scenario.options)
     const simulation = new Simulation(scenario, server, await server.read())
-    simulation.shape = await readShape(server.heart.database.db)
+    simulation.catalog = await readCatalog(server.heart.database.db)
     return simulation
   }
 

@@ -143,7 +143,7 @@ const actions: Record<StepKind, Action> = {
   'back up': keepBackup,
   restore,
   'make anew': makeAnew,
-  /** A user of a shape that no row can have, until it is changed again. */
+  /** A user of a catalog that no row can have, until it is changed again. */
   spoil: aboutUser((simulation, id) =>
     simulation.clerk.update(id, { username: { en: 'ada' } as unknown as string }),
   ),

@@ -6,8 +6,8 @@ import { Agent, type OutgoingHttpHeaders, request, type Server } from 'node:http
 import type { AddressInfo } from 'node:net'
 import { serve } from '@hono/node-server'
 import type postgres from 'postgres'
+import { readCatalog, type TableCatalog } from '../../src/db/catalog.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
-import { readShape, type Shape } from '../../src/db/shape.ts'
 import type { Delivery } from '../../src/dev/sandbox/server.ts'
 import { createApp } from '../../src/http/app.ts'
 import { logTo } from '../../src/log.ts'
@@ -37,7 +37,7 @@ export interface Answer {
 export interface Endpoint {
   readonly port: number
   readonly database: Database
-  readonly shape: Shape
+  readonly catalog: TableCatalog
   /** Everything logged so far, as it was written. */
   readonly log: string[]
   /** The lines of `log` with that message. */
@@ -65,7 +65,7 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
   const database = openDatabase(options.databaseUrl, {
     ...(options.connections === undefined ? {} : { connections: options.connections }),
   })
-  const shape = await readShape(database.db)
+  const catalog = await readCatalog(database.db)
   const log: string[] = []
   const { secret = signingSecret, ready = true } = options
   const app = createApp({
@@ -73,7 +73,7 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
     log: logTo({ write: (line: string) => void log.push(line) }, 'trace'),
     signingSecrets: secret === null ? [] : [secret].flat(),
     policy: options.policy ?? 'sync',
-    shape: () => (ready ? shape : undefined),
+    catalog: () => (ready ? catalog : undefined),
     readiness: async () => [],
     ...(options.answerMsMax === undefined ? {} : { answerMsMax: options.answerMsMax }),
   })
@@ -84,7 +84,7 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
   return {
     port,
     database,
-    shape,
+    catalog,
     log,
     lines: (message) =>
       log.map((line) => JSON.parse(line) as Record<string, unknown>).filter((line) => line.msg === message),

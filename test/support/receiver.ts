@@ -1,7 +1,8 @@
 // The side that receives webhooks, behind the endpoint: what tests of deliveries write with.
+
+import { readCatalog, type TableCatalog } from '../../src/db/catalog.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
 import type { DesiredUser } from '../../src/db/schema.ts'
-import { readShape, type Shape } from '../../src/db/shape.ts'
 import type { SandboxUser } from '../../src/dev/sandbox/server.ts'
 import { type DeliveryOutcome, deliverDeletion, deliverUser } from '../../src/sync/delivery.ts'
 import { WaitingDeliveries } from '../../src/sync/waiting.ts'
@@ -10,7 +11,7 @@ import { createdAt } from './endpoint.ts'
 /** The receiving side: a pool of its own, as the worker has one beside the run's. */
 export interface Receiver {
   readonly database: Database
-  readonly shape: Shape
+  readonly catalog: TableCatalog
   user(user: DesiredUser): Promise<DeliveryOutcome>
   deletion(id: string, policy?: 'sync' | 'upsert-only'): Promise<DeliveryOutcome>
 }
@@ -18,14 +19,14 @@ export interface Receiver {
 /** Opens it. The caller closes the database. */
 export async function openReceiver(url: string, options: { deleteMsMax?: number } = {}): Promise<Receiver> {
   const database = openDatabase(url, options)
-  const shape = await readShape(database.db)
+  const catalog = await readCatalog(database.db)
   const waiting = new WaitingDeliveries()
   return {
     database,
-    shape,
-    user: async (user) => (await deliverUser(database, shape, user, waiting)).outcome,
+    catalog,
+    user: async (user) => (await deliverUser(database, catalog, user, waiting)).outcome,
     deletion: async (id, policy = 'sync') =>
-      (await deliverDeletion(database, id, policy, { shape, waiting })).outcome,
+      (await deliverDeletion(database, id, policy, { catalog, waiting })).outcome,
   }
 }
 

@@ -1,7 +1,7 @@
 // A database that changes what is written: a trigger of the app, or a column that compares in its own way.
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { readCatalog } from '../../src/db/catalog.ts'
 import { openDatabase } from '../../src/db/database.ts'
-import { readShape } from '../../src/db/shape.ts'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
 import { deliverUser } from '../../src/sync/delivery.ts'
 import { tableStatistics } from '../support/database.ts'
@@ -96,10 +96,10 @@ test('a webhook whose values the database changes says so, and the row has the v
     const clerkId = 'user_2newcomer'
     const values = { name: 'New', email: 'NEW@example.com', imageUrl: '' }
     const user = { clerkId, values, clerkCreatedAt: 1000, clerkUpdatedAt: 2000 }
-    const shape = await readShape(database.db)
-    expect(await deliverUser(database, shape, user)).toEqual({ outcome: 'created', reason })
+    const catalog = await readCatalog(database.db)
+    expect(await deliverUser(database, catalog, user)).toEqual({ outcome: 'created', reason })
     const later = { ...user, clerkUpdatedAt: 3000, values: { ...values, email: 'quiet@example.com' } }
-    expect(await deliverUser(database, shape, later)).toEqual({ outcome: 'updated' })
+    expect(await deliverUser(database, catalog, later)).toEqual({ outcome: 'updated' })
   } finally {
     await database.close()
   }
@@ -149,8 +149,8 @@ describe('values that the database changes, where only Clerk’s version has mov
     }
     const database = openDatabase(world.database.url, { connections: 1 })
     try {
-      const shape = await readShape(database.db)
-      const delivered = await deliverUser(database, shape, user, undefined, known)
+      const catalog = await readCatalog(database.db)
+      const delivered = await deliverUser(database, catalog, user, undefined, known)
       expect(delivered).toEqual({ outcome: 'refreshed', reason })
       expect(await look(id)).toEqual({ ...row, version: user.clerkUpdatedAt })
       const other = {
@@ -158,7 +158,7 @@ describe('values that the database changes, where only Clerk’s version has mov
         clerkUpdatedAt: user.clerkUpdatedAt + 1,
         values: { ...user.values, name: 'Other' },
       }
-      expect(await deliverUser(database, shape, other, undefined, known)).toEqual({
+      expect(await deliverUser(database, catalog, other, undefined, known)).toEqual({
         outcome: 'updated',
         reason,
       })

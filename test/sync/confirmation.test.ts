@@ -185,8 +185,8 @@ describe('a filter that leaves a live user out', () => {
   test('is remembered: the rows that stayed are in doubt, and a full pass is due', async () => {
     await world.sync()
     const [state] = await world.database.sql`
-      select difference->'doubtful' as doubtful, full_pass_due_at > now() as due from clerk_sync.state`
-    expect(state).toEqual({ doubtful: [gone], due: true })
+      select difference->'pendingRows' as pending, full_pass_due_at > now() as due from clerk_sync.state`
+    expect(state).toEqual({ pending: [gone], due: true })
   })
 
   test.each<FaultKind>([500, 'html', 'object', 'reset', 422])(

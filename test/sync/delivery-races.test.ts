@@ -128,7 +128,7 @@ describe('a delivery and a pass at the same time', () => {
     const user = world.sandbox.users.create()
     world.sandbox.clock.advance(hourMs)
     leave(user)
-    // When the pass looks for tombstones, this one is not committed: only the fence stands between.
+    // When the pass looks for tombstones, this one is not committed: only the deletion lock stands between.
     const [outcome, { report }] = await overlap(
       'INSERT tombstones',
       user,

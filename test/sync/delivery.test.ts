@@ -110,7 +110,7 @@ describe('a delivery', () => {
       insert into clerk_sync.tombstones (clerk_id, deleted_at, run_id) values (${id}, now() - interval '20 days', 7)`
     expect(await receiver.deletion(id)).toBe('absent')
     const [tombstone] = await db.sql`
-      select run_id, deleted_at > now() - interval '1 minute' as young from clerk_sync.tombstones where clerk_id = ${id}`
+      select run_id, deleted_at > now() - interval '1 minute' as blocks from clerk_sync.tombstones where clerk_id = ${id}`
     expect(tombstone).toEqual({ run_id: null, young: true })
   })
 
@@ -149,13 +149,13 @@ describe('what the app’s schema refuses', () => {
     await db.drop()
   })
 
-  const refusals = [
+  const failures = [
     { why: 'a taken address', values: { name: 'N', email: 'taken@example.com', imageUrl: '' } },
     { why: 'a check', values: { name: 'N', email: null, imageUrl: 'x'.repeat(100) } },
     { why: 'the size of an index', values: { name: noise(20_000), email: null, imageUrl: '' } },
   ]
 
-  test.each(refusals)(
+  test.each(failures)(
     'is refused for good: $why; neither a new row nor a change is written',
     async ({ values }) => {
       const [owner, fresh, old] = [newUserId(), newUserId(), newUserId()]
@@ -316,12 +316,12 @@ describe.concurrent('a lock that is held too long', () => {
       blocks: ['update', 'delete'],
     },
     {
-      what: 'the fence',
+      what: 'the deletion lock',
       statement: 'select pg_advisory_xact_lock(7163371136806975352)',
       blocks: ['create', 'delete'],
     },
     {
-      what: 'the fence, shared',
+      what: 'the deletion lock, shared',
       statement: 'select pg_advisory_xact_lock_shared(7163371136806975352)',
       blocks: ['delete'],
     },

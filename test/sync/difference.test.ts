@@ -1,7 +1,13 @@
 // What a full pass leaves open, and whether two counts agree with it.
 import { describe, expect, test } from 'vitest'
-import { beyond, differenceOf, lackUser, mayLackRow, stillAltered } from '../../src/sync/difference.ts'
 import { Findings } from '../../src/sync/findings.ts'
+import {
+  differenceOf,
+  rowsWithoutUserOf,
+  stillAltered,
+  unexplainedDifference,
+  usersWithoutRowOf,
+} from '../../src/sync/known-difference.ts'
 
 describe('the known difference', () => {
   test('names who was rejected, who waits, and which rows stay and why', () => {
@@ -20,10 +26,10 @@ describe('the known difference', () => {
         { clerkId: 'user_rejected', reason: 'why' },
         { clerkId: 'user_refused', reason: 'refused' },
       ],
-      pending: ['user_pending'],
+      pendingUsers: ['user_pending'],
       withheld: ['user_withheld'],
-      kept: ['user_refused'],
-      doubtful: ['user_doubtful'],
+      undeletable: ['user_refused'],
+      pendingRows: ['user_doubtful'],
     })
   })
 
@@ -43,18 +49,18 @@ describe('the known difference', () => {
       { clerkId: 'user_a', reason: 'why' },
       { clerkId: 'user_b', reason: 'why' },
     ],
-    pending: ['user_b', 'user_c'],
+    pendingUsers: ['user_b', 'user_c'],
     withheld: ['user_d', 'user_e'],
-    kept: ['user_e', 'user_f'],
-    doubtful: ['user_g'],
+    undeletable: ['user_e', 'user_f'],
+    pendingRows: ['user_g'],
   }
 
   test('counts a user that is rejected and pending once, as one that may lack a row', () => {
-    expect(mayLackRow(difference)).toEqual(['user_a', 'user_b', 'user_c'])
+    expect(usersWithoutRowOf(difference)).toEqual(['user_a', 'user_b', 'user_c'])
   })
 
   test('counts a row that is withheld and refused once, as one that lacks a user; a doubtful one may have it', () => {
-    expect(lackUser(difference)).toEqual(['user_d', 'user_e', 'user_f'])
+    expect(rowsWithoutUserOf(difference)).toEqual(['user_d', 'user_e', 'user_f'])
   })
 })
 
@@ -62,10 +68,10 @@ test('what was met as altered is remembered of rows that stay as they are, and o
   const known = new Map([...'abcdefg'].map((letter) => [`user_${letter}`, 'before']))
   const difference = {
     rejected: [{ clerkId: 'user_f', reason: 'a lock' }],
-    pending: ['user_e'],
+    pendingUsers: ['user_e'],
     withheld: ['user_a'],
-    kept: ['user_b'],
-    doubtful: ['user_c', 'user_d'],
+    undeletable: ['user_b'],
+    pendingRows: ['user_c', 'user_d'],
     altered: [['user_d', 'now']] as const,
   }
   const ids = stillAltered(known, difference).map(([id]) => id)
@@ -80,7 +86,7 @@ test('what was met as altered is remembered of rows that stay as they are, and o
 })
 
 describe('two counts', () => {
-  const facts = { rows: 100, usersWithoutRow: 0, rowsWithoutUser: 0, doubtfulRows: 0 }
+  const facts = { rows: 100, usersWithoutRow: 0, rowsWithoutUser: 0, pendingRows: 0 }
   test.each<[says: string, over: Partial<typeof facts>, before: number, after: number, gap: number]>([
     ['equal to the rows', {}, 100, 100, 0],
     ['around the rows: users came meanwhile', {}, 98, 103, 0],
@@ -94,11 +100,11 @@ describe('two counts', () => {
     ['with users that have no row', { usersWithoutRow: 3 }, 103, 103, 0],
     ['with rows that have no user', { rowsWithoutUser: 3 }, 97, 97, 0],
     ['with both', { usersWithoutRow: 3, rowsWithoutUser: 2 }, 101, 101, 0],
-    ['with doubtful rows whose users live', { doubtfulRows: 2 }, 100, 100, 0],
-    ['with doubtful rows whose users are gone', { doubtfulRows: 2 }, 98, 98, 0],
-    ['above what doubtful rows explain', { doubtfulRows: 2 }, 101, 101, 1],
-    ['below what doubtful rows explain', { doubtfulRows: 2 }, 97, 97, -1],
+    ['with doubtful rows whose users live', { pendingRows: 2 }, 100, 100, 0],
+    ['with doubtful rows whose users are gone', { pendingRows: 2 }, 98, 98, 0],
+    ['above what doubtful rows explain', { pendingRows: 2 }, 101, 101, 1],
+    ['below what doubtful rows explain', { pendingRows: 2 }, 97, 97, -1],
   ])('%s', (_says, over, countBefore, countAfter, gap) => {
-    expect(beyond({ ...facts, ...over, countBefore, countAfter })).toBe(gap)
+    expect(unexplainedDifference({ ...facts, ...over, countBefore, countAfter })).toBe(gap)
   })
 })

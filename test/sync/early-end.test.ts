@@ -1,9 +1,9 @@
 // Runs that end before they hold the lease: each that reached Postgres leaves its line, so that the history does not end
 // in the last success.
 import { expect, test } from 'vitest'
+import { readCatalog } from '../../src/db/catalog.ts'
 import { openDatabase } from '../../src/db/database.ts'
 import { acquireLease, readRuns } from '../../src/db/ledger.ts'
-import { readShape } from '../../src/db/shape.ts'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
 import { createWorld, impatient, type World } from '../support/world.ts'
 
@@ -19,7 +19,7 @@ async function withWorld(use: (world: World) => Promise<void>, options: { empty?
 async function history(world: World) {
   const database = openDatabase(world.database.url, { connections: 1 })
   try {
-    return (await readRuns(database.db, 20, await readShape(database.db))).reverse()
+    return (await readRuns(database.db, 20, await readCatalog(database.db))).reverse()
   } finally {
     await database.close()
   }

@@ -32,16 +32,16 @@ async function expectWholePass(world: World, notes: readonly string[]): Promise<
   expect(await world.rows()).toEqual(world.wanted())
 }
 
-const refusals: readonly FaultKind[] = [422, 400, 404, 'empty-array']
+const failures: readonly FaultKind[] = [422, 400, 404, 'empty-array']
 
-test.each(refusals)('a cursor answered with %s for one page is stepped over', (kind) =>
+test.each(failures)('a cursor answered with %s for one page is stepped over', (kind) =>
   withTwoGone(async (world) => {
     world.sandbox.faults.add({ endpoint: 'list', kind, when: hasCursor })
     await expectWholePass(world, [furtherBack])
   }),
 )
 
-test.each(refusals)('a cursor answered with %s for good is done without', (kind) =>
+test.each(failures)('a cursor answered with %s for good is done without', (kind) =>
   withTwoGone(async (world) => {
     world.sandbox.faults.add({ endpoint: 'list', kind, when: hasCursor, times: Infinity })
     await expectWholePass(world, [byTime])

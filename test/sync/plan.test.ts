@@ -9,8 +9,8 @@ import {
   isSettled,
   type PassClock,
   type Plan,
-  planDoubtful,
   planPage,
+  planVerified,
 } from '../../src/sync/plan.ts'
 
 const grace = 600_000
@@ -36,7 +36,7 @@ const row = (version: number | null, values: CurrentRow['values'] = same): Curre
   isDayOld: false,
 })
 
-const classes = ['creates', 'updates', 'refreshes', 'unchanged', 'pending', 'doubtful'] as const
+const classes = ['creates', 'updates', 'refreshes', 'unchanged', 'pending', 'unverified'] as const
 type Class = (typeof classes)[number]
 
 const idOf = (entry: Plan[Class][number]): string =>
@@ -53,10 +53,10 @@ describe('the table at the head of plan.ts', () => {
     ([, clerk = '', table = '', plan = '']) => ({ clerk, table, plan }),
   )
   const version = now - 2 * grace
-  const examples: Record<string, { row?: CurrentRow; stone?: 'young' | 'old' }[]> = {
+  const examples: Record<string, { row?: CurrentRow; stone?: 'blocking' | 'expired' }[]> = {
     'no row and no tombstone': [{}],
-    'no row, a tombstone within the grace': [{ stone: 'young' }],
-    'no row, an older tombstone': [{ stone: 'old' }],
+    'no row, a tombstone within the grace': [{ stone: 'blocking' }],
+    'no row, an older tombstone': [{ stone: 'expired' }],
     'a row that is not newer, other values': [
       { row: row(version, other) },
       { row: row(version - 1, other) },
@@ -77,7 +77,7 @@ describe('the table at the head of plan.ts', () => {
     refresh: 'refreshes',
     unchanged: 'unchanged',
     pending: 'pending',
-    verify: 'doubtful',
+    verify: 'unverified',
   }
 
   test('has these rows', () => {
@@ -99,7 +99,7 @@ describe('the table at the head of plan.ts', () => {
   })
 
   test('plans nothing for a row without a user', () => {
-    const nothing = { creates: [], updates: [], refreshes: [], unchanged: [], pending: [], doubtful: [] }
+    const nothing = { creates: [], updates: [], refreshes: [], unchanged: [], pending: [], unverified: [] }
     expect(planPage([], [row(version)], new Map(), clock)).toEqual(nothing)
   })
 })
@@ -110,12 +110,18 @@ describe('a user on a page', () => {
     says: string,
     user: DesiredUser,
     row: CurrentRow | undefined,
-    stone: 'young' | 'old' | undefined,
+    stone: 'blocking' | 'expired' | undefined,
     as: Class,
   ][] = [
     ['without row or tombstone is created', desired(version), undefined, undefined, 'creates'],
-    ['with a young tombstone waits: the page is older news', desired(version), undefined, 'young', 'pending'],
-    ['with an old tombstone is created', desired(version), undefined, 'old', 'creates'],
+    [
+      'with a young tombstone waits: the page is older news',
+      desired(version),
+      undefined,
+      'blocking',
+      'pending',
+    ],
+    ['with an old tombstone is created', desired(version), undefined, 'expired', 'creates'],
     ['with the same values and version is unchanged', desired(version), row(version), undefined, 'unchanged'],
     ['with the same values, a newer version', desired(version), row(version - 1), undefined, 'refreshes'],
     ['with other values, the same version', desired(version), row(version, other), undefined, 'updates'],
@@ -125,10 +131,10 @@ describe('a user on a page', () => {
       desired(version),
       row(version + 1, other),
       undefined,
-      'doubtful',
+      'unverified',
     ],
-    ['the same, whatever the values', desired(version), row(version + 1), undefined, 'doubtful'],
-    ['behind a row that has just settled', desired(version), row(settledAt, other), undefined, 'doubtful'],
+    ['the same, whatever the values', desired(version), row(version + 1), undefined, 'unverified'],
+    ['behind a row that has just settled', desired(version), row(settledAt, other), undefined, 'unverified'],
     [
       'behind a row still within the grace',
       desired(version),
@@ -144,20 +150,20 @@ describe('a user on a page', () => {
       undefined,
       'pending',
     ],
-    ['behind a row of the future', desired(version), row(now + 5001 + grace, other), undefined, 'doubtful'],
+    ['behind a row of the future', desired(version), row(now + 5001 + grace, other), undefined, 'unverified'],
     [
       'behind a row of infinity',
       desired(version),
       row(Number.POSITIVE_INFINITY, other),
       undefined,
-      'doubtful',
+      'unverified',
     ],
     ['with a row of -infinity', desired(version), row(Number.NEGATIVE_INFINITY), undefined, 'refreshes'],
     ['with an adopted row, the same values', desired(version), row(null), undefined, 'refreshes'],
     ['with an adopted row, other values', desired(version), row(null, other), undefined, 'updates'],
     ['of before 1970 with an adopted row', desired(-1), row(null), undefined, 'refreshes'],
     // A row that is there again outweighs the memory of its deletion.
-    ['with a row and a tombstone', desired(version), row(version), 'young', 'unchanged'],
+    ['with a row and a tombstone', desired(version), row(version), 'blocking', 'unchanged'],
   ]
   test.each(table)('%s', (_says, user, current, stone, expected) => {
     const tombstones = new Map(stone === undefined ? [] : [['user_a', stone] as const])
@@ -188,36 +194,36 @@ describe('a user on a page', () => {
 })
 
 describe('a row that a listing does not explain', () => {
-  const doubtful = row(now - 2 * grace, other)
+  const unverified = row(now - 2 * grace, other)
 
   test('is written as Clerk answers by id, over the very version it was judged by', () => {
     const older = desired(now - 3 * grace)
-    const plan = planDoubtful([older], [doubtful])
-    expect(plan.updates).toEqual([{ write: { ...older, replaces: now - 2 * grace }, row: doubtful }])
+    const plan = planVerified([older], [unverified])
+    expect(plan.updates).toEqual([{ write: { ...older, replaces: now - 2 * grace }, row: unverified }])
   })
 
   test('gets Clerk’s times where only they differ, and is unchanged where nothing does', () => {
     const older = desired(now - 3 * grace, other)
-    expect(planDoubtful([older], [doubtful]).refreshes).toEqual([
-      { write: { ...older, replaces: now - 2 * grace }, row: doubtful },
+    expect(planVerified([older], [unverified]).refreshes).toEqual([
+      { write: { ...older, replaces: now - 2 * grace }, row: unverified },
     ])
-    expect(planDoubtful([desired(now - 2 * grace, other)], [doubtful]).unchanged).toEqual(['user_a'])
+    expect(planVerified([desired(now - 2 * grace, other)], [unverified]).unchanged).toEqual(['user_a'])
   })
 
   test('waits if Clerk does not answer for that user, and nobody else’s answer is taken', () => {
-    const plan = planDoubtful([desired(1, same, 'user_stranger')], [doubtful])
+    const plan = planVerified([desired(1, same, 'user_stranger')], [unverified])
     expect(plan).toEqual({
       creates: [],
       updates: [],
       refreshes: [],
       unchanged: [],
       pending: ['user_a'],
-      doubtful: [],
+      unverified: [],
     })
   })
 
   test('without a version waits: there is none that the answer could replace', () => {
-    expect(classesOf(planDoubtful([desired(1)], [row(null, other)]), 'user_a')).toEqual(['pending'])
+    expect(classesOf(planVerified([desired(1)], [row(null, other)]), 'user_a')).toEqual(['pending'])
   })
 })
 
@@ -300,7 +306,7 @@ const anyRows = fc.uniqueArray(
   { selector: (current) => current.clerkId },
 )
 const anyTombstones = fc
-  .dictionary(fc.constantFrom(...ids), fc.constantFrom('young' as const, 'old' as const))
+  .dictionary(fc.constantFrom(...ids), fc.constantFrom('blocking' as const, 'expired' as const))
   .map((stones) => new Map(Object.entries(stones)))
 const anyClock = fc.constantFrom<PassClock>(
   clock,
@@ -345,7 +351,7 @@ describe('any plan', () => {
       fc.property(anyPlan, ({ users, rows, tombstones, clock }) => {
         for (const id of idsOf(planPage(users, rows, tombstones, clock), 'creates')) {
           expect(rows.some((current) => current.clerkId === id)).toBe(false)
-          expect(tombstones.get(id)).not.toBe('young')
+          expect(tombstones.get(id)).not.toBe('blocking')
         }
       }),
     )
@@ -384,7 +390,7 @@ describe('any plan', () => {
         const again = planPage(users, written(rows, first), tombstones, clock)
         expect([again.creates, again.updates, again.refreshes]).toEqual([[], [], []])
         expect(again.pending).toEqual(first.pending)
-        expect(again.doubtful).toEqual(first.doubtful)
+        expect(again.unverified).toEqual(first.unverified)
       }),
     )
   })
@@ -393,10 +399,10 @@ describe('any plan', () => {
     fc.assert(
       fc.property(anyPlan, ({ users, rows, tombstones, clock }) => {
         const first = planPage(users, rows, tombstones, clock)
-        const settled = planDoubtful(users, first.doubtful)
+        const settled = planVerified(users, first.unverified)
         const again = planPage(users, written(written(rows, first), settled), tombstones, clock)
         expect(settled.pending).toEqual([])
-        expect([again.creates, again.updates, again.refreshes, again.doubtful]).toEqual([[], [], [], []])
+        expect([again.creates, again.updates, again.refreshes, again.unverified]).toEqual([[], [], [], []])
       }),
     )
   })

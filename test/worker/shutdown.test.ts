@@ -33,7 +33,7 @@ function deliverContinuously(shop: Shop, worker: WorkerProcess, senders: number)
         answered.set(user.id, status)
       }
     } catch {
-      // Refused or cut off: no answer, so the delivery will be repeated.
+      // FailedWrites or cut off: no answer, so the delivery will be repeated.
     } finally {
       agent.destroy()
     }

@@ -2,8 +2,8 @@
 import { once } from 'node:events'
 import { type AddressInfo, Server } from 'node:net'
 import { serve } from '@hono/node-server'
+import { readCatalog } from '../../db/catalog.ts'
 import type { Database } from '../../db/database.ts'
-import { readShape } from '../../db/shape.ts'
 import { createApp } from '../../http/app.ts'
 import { createLog } from '../../log.ts'
 import type { Delivery, Sandbox } from '../sandbox/server.ts'
@@ -16,12 +16,12 @@ export interface Endpoint {
 
 /** Listens until closed. */
 export async function openEndpoint(database: Database, clerk: Sandbox): Promise<Endpoint> {
-  const shape = await readShape(database.db)
+  const catalog = await readCatalog(database.db)
   const app = createApp({
     database,
     signingSecrets: [clerk.webhookSecret],
     policy: 'sync',
-    shape: () => shape,
+    catalog: () => catalog,
     readiness: async () => [],
     log: createLog({ level: 'silent', destination: 'stderr', pretty: false }),
   })

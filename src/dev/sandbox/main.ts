@@ -1,7 +1,7 @@
 // `npm run sandbox`: the sandbox by hand, until Ctrl+C. It prints what to put into `.env` and reads nothing from it.
 import { InvalidArgumentError } from 'commander'
 import { createProgram, refuseSwallowedFlags } from '../../cli/command-line.ts'
-import { refuse } from '../../cli/refusal.ts'
+import { reportStartupError } from '../../cli/startup-error.ts'
 import { seedUsers } from './seed.ts'
 import { startSandbox } from './server.ts'
 
@@ -68,5 +68,5 @@ try {
   refuseSwallowedFlags(program, process.argv.slice(2))
   await program.parseAsync()
 } catch (error) {
-  process.exitCode = refuse(error, process.argv.slice(2))
+  process.exitCode = reportStartupError(error, process.argv.slice(2))
 }

@@ -1,4 +1,4 @@
-// Signed deliveries in Clerk's shape. The signature is made from the published scheme (HMAC-SHA256 over
+// Signed deliveries in Clerk's catalog. The signature is made from the published scheme (HMAC-SHA256 over
 // `id.timestamp.body`) and not with the library that verifies it, so that the two check each other.
 import { createHmac } from 'node:crypto'
 import type { SandboxUser } from './user.ts'

@@ -1,7 +1,7 @@
 // What a pass has to remember of refused writes while it goes on: a number of users for each reason.
 
-/** Who was refused, by the reason: very many refusals for one reason are about the table. */
-export class RefusalCounter {
+/** Who was refused, by the reason: very many failures for one reason are about the table. */
+export class FailureCounter {
   private readonly users = new Map<string, Set<string>>()
   /** How many users each unique constraint has refused with their pages. */
   private readonly unique = new Map<string, number>()

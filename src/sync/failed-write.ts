@@ -1,14 +1,14 @@
-// The question of whoever writes: what becomes of changes that Postgres refuses? refusals.ts and settle.ts answer it.
-import type { PostgresRefusal } from '../db/database.ts'
+// The question of whoever writes: what becomes of changes that Postgres refuses? failures.ts and settle.ts answer it.
+import type { WriteError } from '../db/database.ts'
 import type { SyncError } from '../errors.ts'
 import type { Finding } from './finding.ts'
 import type { Change } from './plan.ts'
 
 /** What becomes of refused changes; `error` ends the run. */
-export interface Refused {
+export interface FailedWrites {
   readonly finding: Finding
   readonly error?: SyncError | undefined
 }
 
 /** Says what becomes of refused changes. Returns undefined where smaller parts of them have to be tried first. */
-export type Refuse = (changes: readonly Change[], refusal: PostgresRefusal) => Refused | undefined
+export type FailureHandler = (changes: readonly Change[], failure: WriteError) => FailedWrites | undefined

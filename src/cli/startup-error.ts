@@ -7,7 +7,7 @@ import { describeError, exitCodeOfError, exitCodes, type Report } from '../sync/
 import { sayError } from './output.ts'
 
 /** Says why the command with these arguments did not begin. Gives its exit code. */
-export function refuse(thrown: unknown, args: readonly string[]): number {
+export function reportStartupError(thrown: unknown, args: readonly string[]): number {
   // The parser has had its say on stderr.
   if (!(thrown instanceof CommanderError)) sayError(thrown)
   else if (thrown.exitCode === exitCodes.succeeded) return exitCodes.succeeded

@@ -6,7 +6,7 @@ import { type Executor, query } from './database.ts'
 import { adoptableColumns } from './missing.ts'
 import { syncedKeys, users } from './schema.ts'
 
-export interface Shape {
+export interface TableCatalog {
   /** The columns of `users`; undefined if there is no such table. */
   readonly userColumns: ReadonlySet<string> | undefined
   /** Columns of the app that an insert must give, and we cannot. */
@@ -37,7 +37,7 @@ const writtenColumns = new Set([
 ])
 
 /** Looks at the catalogue. Throws `configuration` if `users` is a table that cannot be adopted. */
-export async function readShape(executor: Executor): Promise<Shape> {
+export async function readCatalog(executor: Executor): Promise<TableCatalog> {
   await requireTable(executor)
   const columns = await query<{
     name: string

@@ -2,18 +2,18 @@
 // it an incremental pass can tell from two counts that nothing was missed. Pure.
 import type { Rejection } from './finding.ts'
 import type { Findings } from './findings.ts'
-import type { Known } from './pass.ts'
+import type { LeftOpen } from './pass.ts'
 
 /** What the last full pass left open, by name, so that it adjusts itself when a row goes or comes. */
-export interface Difference extends Known {
+export interface KnownDifference extends LeftOpen {
   /** Users that could not be mapped or written, and rows whose deletion was refused. */
   readonly rejected: readonly Rejection[]
   /** Users left for the grace. */
-  readonly pending: readonly string[]
+  readonly pendingUsers: readonly string[]
   /** Rows whose deletion was refused. */
-  readonly kept: readonly string[]
+  readonly undeletable: readonly string[]
   /** Rows left for the grace: the listing may lag behind their users. */
-  readonly doubtful: readonly string[]
+  readonly pendingRows: readonly string[]
   /** What the database made of whose values; a state of an earlier release has none. */
   readonly altered?: readonly (readonly [clerkId: string, fingerprint: string])[]
   /** The rows of the users that changed last, as the pass left them; a state of an earlier release has none. */
@@ -26,8 +26,15 @@ export interface NewestRow {
   readonly version: number
 }
 
+/** The saved difference; undefined where none is saved, or one of an earlier release: then a full pass is due. */
+export function readDifference(saved: unknown): KnownDifference | undefined {
+  const lists = ['rejected', 'pendingUsers', 'pendingRows', 'undeletable', 'withheld'] as const
+  const difference = (saved ?? {}) as Record<string, unknown>
+  return lists.every((list) => Array.isArray(difference[list])) ? (saved as KnownDifference) : undefined
+}
+
 /** What an incremental pass and a full pass find out themselves. */
-export type NamedDifference = Omit<Difference, 'unexplained' | 'newest'>
+export type NamedDifference = Omit<KnownDifference, 'unexplained' | 'newest'>
 
 /** More names than this are not kept: then the counts disagree, and a full pass looks again. */
 export const namesMax = 20_000
@@ -37,10 +44,10 @@ export function differenceOf(findings: Findings): NamedDifference {
   const { rejected, pendingUsers, withheld, undeletable, pendingRows, altered } = findings.openItems()
   return {
     rejected: rejected.slice(0, namesMax),
-    pending: pendingUsers.slice(0, namesMax),
+    pendingUsers: pendingUsers.slice(0, namesMax),
     withheld: withheld.slice(0, namesMax),
-    kept: undeletable.slice(0, namesMax),
-    doubtful: pendingRows.slice(0, namesMax),
+    undeletable: undeletable.slice(0, namesMax),
+    pendingRows: pendingRows.slice(0, namesMax),
     altered: altered.slice(0, namesMax),
   }
 }
@@ -52,13 +59,13 @@ export function differenceOf(findings: Findings): NamedDifference {
 export function stillAltered(
   known: ReadonlyMap<string, string>,
   difference: NamedDifference,
-): NonNullable<Difference['altered']> {
-  const { withheld, kept, doubtful, pending, rejected, altered = [] } = difference
+): NonNullable<KnownDifference['altered']> {
+  const { withheld, undeletable, pendingRows, pendingUsers, rejected, altered = [] } = difference
   const staying = new Set([
     ...withheld,
-    ...kept,
-    ...doubtful,
-    ...pending,
+    ...undeletable,
+    ...pendingRows,
+    ...pendingUsers,
     ...rejected.map((each) => each.clerkId),
   ])
   for (const [id] of altered) staying.delete(id)
@@ -66,29 +73,29 @@ export function stillAltered(
 }
 
 /** The users that may be without a row. */
-export function mayLackRow(difference: NamedDifference): string[] {
-  return [...new Set([...difference.rejected.map((each) => each.clerkId), ...difference.pending])]
+export function usersWithoutRowOf(difference: NamedDifference): string[] {
+  return [...new Set([...difference.rejected.map((each) => each.clerkId), ...difference.pendingUsers])]
 }
 
 /** The rows that are without a user. */
-export function lackUser(difference: NamedDifference): string[] {
-  return [...new Set([...difference.withheld, ...difference.kept])]
+export function rowsWithoutUserOf(difference: NamedDifference): string[] {
+  return [...new Set([...difference.withheld, ...difference.undeletable])]
 }
 
 /**
- * How far Clerk's counts lie beyond what the table explains: 0 if `rows`, with the users that lack one and without the
- * rows that lack a user, lies between the two counts, whether or not there are users to the doubtful rows.
+ * Users (positive) or rows (negative) that nothing explains. 0 if `rows + usersWithoutRow − rowsWithoutUser`, or up to
+ * `pendingRows` fewer, lies between Clerk's two counts.
  */
-export function beyond(facts: {
+export function unexplainedDifference(facts: {
   rows: number
   usersWithoutRow: number
   rowsWithoutUser: number
-  doubtfulRows: number
+  pendingRows: number
   countBefore: number
   countAfter: number
 }): number {
   const most = facts.rows + facts.usersWithoutRow - facts.rowsWithoutUser
-  const least = most - facts.doubtfulRows
+  const least = most - facts.pendingRows
   const low = Math.min(facts.countBefore, facts.countAfter)
   const high = Math.max(facts.countBefore, facts.countAfter)
   // At most one of the two is not 0.

@@ -1,13 +1,13 @@
 // Why Postgres does not take a row, in a sentence for an operator, with the SQLSTATE and the constraint at its end. Pure.
-import type { Named, PostgresRefusal } from '../db/failures.ts'
+import type { Named, WriteError } from '../db/failures.ts'
 import { syncedKeys, users } from '../db/schema.ts'
 
-type Row = Pick<PostgresRefusal, 'code' | 'constraint' | 'named'>
+type Row = Pick<WriteError, 'code' | 'constraint' | 'named'>
 
 const tableName = 'users'
 const synced = new Set<string>(syncedKeys.map((key) => users[key].name))
 
-const writeSentences: Readonly<Record<string, (refusal: Row) => string>> = {
+const writeSentences: Readonly<Record<string, (failure: Row) => string>> = {
   23502: ({ constraint, named }) =>
     isOurs(named, constraint)
       ? `${constraint} must not be empty, and this user has none`
@@ -28,15 +28,15 @@ const deletionSentences: typeof writeSentences = {
 }
 
 /** Why the row is not written: `email must not be empty, and this user has none (23502, email)`. */
-export const writeRefusalText = (refusal: Row) => textOf(refusal, writeSentences)
+export const writeErrorText = (failure: Row) => textOf(failure, writeSentences)
 
 /** Why the row is not deleted. */
-export const deletionRefusalText = (refusal: Row) =>
-  `the row cannot be deleted: ${textOf(refusal, deletionSentences)}`
+export const deletionErrorText = (failure: Row) =>
+  `the row cannot be deleted: ${textOf(failure, deletionSentences)}`
 
-function textOf(refusal: Row, sentences: typeof writeSentences): string {
-  const { code, constraint } = refusal
-  const sentence = sentences[code]?.(refusal) ?? sentenceOfClass(code)
+function textOf(failure: Row, sentences: typeof writeSentences): string {
+  const { code, constraint } = failure
+  const sentence = sentences[code]?.(failure) ?? sentenceOfClass(code)
   return `${sentence} (${constraint === code ? code : `${code}, ${constraint}`})`
 }
 

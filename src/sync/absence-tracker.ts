@@ -6,7 +6,7 @@ import type { CurrentRow } from '../db/schema.ts'
 /** One is asked along; the others in case it has been deleted since. */
 const canariesKept = 3
 
-export class Sightings {
+export class AbsenceTracker {
   /** Clerk's clock when it was counted first, ms: a `Date` is rounded down, so the end of its second. */
   readonly countedAt: number
   /** Users seen that were created before that count. */
