@@ -1,7 +1,7 @@
 // The status as a person reads it: the last success and its age first, then what is open, then the runs. Times are local,
 // and the zone is said. Pure.
 import type { LastSuccess, OpenItem } from '../db/history.ts'
-import type { PastRun } from '../db/ledger.ts'
+import type { PastRun } from '../db/runs.ts'
 import { reasonOf } from '../sync/deletion-policy.ts'
 import { countNames } from '../sync/report.ts'
 import { type Withheld, withheldLines } from './withheld.ts'

@@ -4,7 +4,7 @@
 import { readCatalog } from '../db/catalog.ts'
 import { readLastSuccess, readOpenItems } from '../db/history.ts'
 import { readHold } from '../db/hold.ts'
-import { readRuns } from '../db/ledger.ts'
+import { readRuns } from '../db/runs.ts'
 import { readState } from '../db/state.ts'
 import { countRows } from '../db/users.ts'
 import type { Output } from './output.ts'

@@ -1,10 +1,10 @@
 // The SQL that deletes from `users`, and the tombstones that each deletion leaves: the memory that keeps late news from
 // putting a user back. The caller's transaction holds the deletion lock.
 import { sql } from 'drizzle-orm'
-import { arrayParameter, type Executor, query } from './database.ts'
-import { newHold } from './hold.ts'
-import { countDeletions } from './ledger.ts'
 import type { TableCatalog } from './catalog.ts'
+import { arrayParameter, type Executor, query } from './database.ts'
+import { countDeletions } from './deletion-count.ts'
+import { newHold } from './hold.ts'
 import { epochMs, moment } from './times.ts'
 
 /** Which of these users have a tombstone, and whether it is younger than `tombstonesBlockSince` (ms, Postgres's clock). */

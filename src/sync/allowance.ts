@@ -1,8 +1,8 @@
 // Whether a run may delete now, and how many rows: the guard's number for the hour, and the hold that waits for an
 // operator. Read before Clerk is asked, and once more in each transaction that deletes, where nobody else deletes.
 import type { Executor } from '../db/database.ts'
+import { countRecentDeletions } from '../db/deletion-count.ts'
 import { readHold } from '../db/hold.ts'
-import { countRecentDeletions } from '../db/ledger.ts'
 import { countRows } from '../db/users.ts'
 import type { Allowance } from './deletion-policy.ts'
 import type { Findings } from './findings.ts'

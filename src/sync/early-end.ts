@@ -1,7 +1,7 @@
 // The line that a run leaves in the ledger: also one that ended before it got any, by a wrong key or a Clerk that is away,
 // so that the history does not end in the last success.
 import type { Database } from '../db/database.ts'
-import { noteEndedRun, type RunRecord } from '../db/ledger.ts'
+import { noteEndedRun, type RunRecord } from '../db/runs.ts'
 import type { Log } from '../log.ts'
 import { missedSince } from './approval.ts'
 import type { Findings } from './findings.ts'

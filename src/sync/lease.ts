@@ -2,7 +2,8 @@
 // process slept for too long. The ledger (db/ledger.ts) has the SQL; here is the life of it.
 import { hostname } from 'node:os'
 import type { Database } from '../db/database.ts'
-import { acquireLease, heartbeat, type Lease, leaseLost, type NewRun, type Tick } from '../db/ledger.ts'
+import { acquireLease, heartbeat, type Lease, leaseLost, type Tick } from '../db/lease.ts'
+import type { NewRun } from '../db/runs.ts'
 import { SyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
 

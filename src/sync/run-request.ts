@@ -1,7 +1,7 @@
 // What one run is asked to do, and what it works with and comes to.
 import type { ClerkClient } from '../clerk/api.ts'
 import type { Database } from '../db/database.ts'
-import type { Tick } from '../db/ledger.ts'
+import type { Tick } from '../db/lease.ts'
 import type { Log } from '../log.ts'
 import type { Clocks } from './clock.ts'
 import type { Rejection } from './finding.ts'

@@ -1,5 +1,5 @@
 // What has been settled of a run so far, for a report that is true wherever it ends. Only reconcile.ts writes it.
-import type { Lease } from '../db/ledger.ts'
+import type { Lease } from '../db/lease.ts'
 import { Findings } from './findings.ts'
 import type { PassStart } from './pass-context.ts'
 import type { PassEnd } from './run-pass.ts'

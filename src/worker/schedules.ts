@@ -1,7 +1,7 @@
 // The two schedules and the turns they take. A full pass that is due always gets its turn: it waits for the lease, and
 // no incremental pass of this worker starts meanwhile. A tick that another worker has run is not run again.
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Tick } from '../db/ledger.ts'
+import type { Tick } from '../db/lease.ts'
 import { SyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { RunOutcome } from '../sync/run-request.ts'

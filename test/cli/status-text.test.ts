@@ -1,7 +1,7 @@
 // The status as a person reads it, without a database.
 import { expect, test } from 'vitest'
 import { type Status, statusLines } from '../../src/cli/status-text.ts'
-import type { PastRun } from '../../src/db/ledger.ts'
+import type { PastRun } from '../../src/db/runs.ts'
 
 const at = (minute: number) => new Date(Date.UTC(2026, 0, 5, 12, minute)).toISOString()
 const run = (runId: number, parts: Partial<PastRun> = {}): PastRun => ({

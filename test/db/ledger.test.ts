@@ -1,20 +1,16 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { readCatalog } from '../../src/db/catalog.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
+import { countDeletions, countRecentDeletions } from '../../src/db/deletion-count.ts'
+import { acquireLease, heartbeat, isLeaseHeld, type Lease } from '../../src/db/lease.ts'
 import {
-  acquireLease,
-  countDeletions,
-  countRecentDeletions,
   finishRun,
   forgetOldRuns,
-  heartbeat,
-  isLeaseHeld,
-  type Lease,
   type NewRun,
   noteEndedRun,
   type RunRecord,
   readRuns,
-} from '../../src/db/ledger.ts'
+} from '../../src/db/runs.ts'
 import { writeTransaction } from '../../src/db/write-transaction.ts'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
 import { exitCodeOf } from '../../src/sync/report.ts'

@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { readClock } from '../../src/db/clock.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
-import { acquireLease, hasRun, isLeaseHeld, lastFullPassAge } from '../../src/db/ledger.ts'
+import { acquireLease, hasRun, isLeaseHeld } from '../../src/db/lease.ts'
+import { lastFullPassAge } from '../../src/db/runs.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
 let testDatabase: TestDatabase

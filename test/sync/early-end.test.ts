@@ -3,7 +3,8 @@
 import { expect, test } from 'vitest'
 import { readCatalog } from '../../src/db/catalog.ts'
 import { openDatabase } from '../../src/db/database.ts'
-import { acquireLease, readRuns } from '../../src/db/ledger.ts'
+import { acquireLease } from '../../src/db/lease.ts'
+import { readRuns } from '../../src/db/runs.ts'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
 import { createWorld, impatient, type World } from '../support/world.ts'
 
