@@ -2,7 +2,7 @@
 // anything but a terminal it is silent. It uses no colour, with or without NO_COLOR.
 import { SingleBar } from 'cli-progress'
 
-export interface Progress {
+export interface ProgressBar {
   /** Begins, or begins again; `total` is an estimate in users, undefined where nobody knows. */
   start(total: number | undefined): void
   /** Users seen since `start`. */
@@ -16,7 +16,7 @@ export interface Progress {
 }
 
 /** A progress that shows nothing. */
-export const noProgress: Progress = {
+export const noProgress: ProgressBar = {
   start() {},
   update() {},
   note() {},
@@ -25,7 +25,7 @@ export const noProgress: Progress = {
 }
 
 /** A bar with users per second and time left on a terminal, nothing otherwise. */
-export function createProgress(stream: NodeJS.WriteStream): Progress {
+export function createProgress(stream: NodeJS.WriteStream): ProgressBar {
   if (!stream.isTTY) return noProgress
   let total: number | undefined
   let note: string | undefined

@@ -3,7 +3,7 @@
 import { verifyWebhook } from '@clerk/backend/webhooks'
 import { isClerkUserId, type ReadableUser, readUser } from './user.ts'
 
-export type Delivery = {
+export type WebhookEvent = {
   /** Absent in old payloads and in the dashboard's test events. */
   readonly instanceId: string | undefined
 } & (
@@ -22,7 +22,10 @@ const clockToleranceSeconds = 300
  * and reads the event. Never throws: what is not Clerk's comes back malformed, with a reason that repeats nothing of what
  * was sent.
  */
-export async function readDelivery(request: Request, signingSecrets: readonly string[]): Promise<Delivery> {
+export async function readWebhook(
+  request: Request,
+  signingSecrets: readonly string[],
+): Promise<WebhookEvent> {
   let body: string
   try {
     body = await request.text()
@@ -40,7 +43,7 @@ export async function readDelivery(request: Request, signingSecrets: readonly st
   return malformed(whyNotVerified(headers, body))
 }
 
-const malformed = (reason: string): Delivery => ({ instanceId: undefined, kind: 'malformed', reason })
+const malformed = (reason: string): WebhookEvent => ({ instanceId: undefined, kind: 'malformed', reason })
 
 /** Why a signature does not hold, as far as it can be told without a secret. */
 function whyNotVerified(headers: Headers, body: string): string {
@@ -72,7 +75,7 @@ function isJson(text: string): boolean {
 const secondsBelow = 1e11
 
 /** Reads an event that has been verified. Never throws. */
-export function readEvent(event: unknown): Delivery {
+export function readEvent(event: unknown): WebhookEvent {
   if (!isRecord(event) || typeof event.type !== 'string') {
     return { instanceId: undefined, kind: 'malformed', reason: 'the event has no type' }
   }

@@ -7,7 +7,7 @@ import { type Answer, isNotFoundError, parseJson, type Reader } from './answers.
 import { readText } from './body.ts'
 import { isTooMuch, isWorthAnotherTry, statusFailure, UnexpectedAnswer, unreachable } from './failures.ts'
 import { openProxy, type ProxySettings } from './proxy.ts'
-import { createGate, defaultRequestsPer10s } from './rate-limit.ts'
+import { createRateLimiter, defaultRequestsPer10s } from './rate-limiter.ts'
 
 /** The API version that `@clerk/backend` 3.25 sends, which does not export it. */
 const apiVersion = '2026-05-12'
@@ -77,7 +77,10 @@ export function createTransport(options: TransportOptions): Transport {
   const { signal } = controller
   const proxy = options.proxy === undefined ? undefined : openProxy(options.proxy)
   const fetchAnswer = options.fetch ?? proxy?.fetch ?? fetch
-  const gate = createGate(options.requestsPer10s ?? defaultRequestsPer10s(options.secretKey), signal)
+  const rateLimiter = createRateLimiter(
+    options.requestsPer10s ?? defaultRequestsPer10s(options.secretKey),
+    signal,
+  )
   const requests = { total: 0, throttled: 0 }
 
   const send = async (url: URL, headers: Headers, deadline: number, bytesMax: number) => {
@@ -110,8 +113,8 @@ export function createTransport(options: TransportOptions): Transport {
     const date = dateOf(headers.get('date'))
     if (status === 429) {
       requests.throttled++
-      gate.pause(retryAfterMs(headers.get('retry-after'), date) ?? 1000 * 2 ** (tryNumber - 1))
-      gate.requireEndOfPause(deadline)
+      rateLimiter.pause(retryAfterMs(headers.get('retry-after'), date) ?? 1000 * 2 ** (tryNumber - 1))
+      rateLimiter.requireEndOfPause(deadline)
     }
     const json = body === undefined ? undefined : parseJson(body)
     const failure = statusFailure(status)
@@ -135,10 +138,10 @@ export function createTransport(options: TransportOptions): Transport {
     }
   }
   const enter = (deadline: number) => {
-    const isPaused = gate.isPaused()
+    const isPaused = rateLimiter.isPaused()
     return waitFor(
       isPaused ? "the end of Clerk's rate limit" : 'its turn in the request budget',
-      gate.enter(deadline),
+      rateLimiter.enter(deadline),
     )
   }
 

@@ -3,14 +3,14 @@
 import { isSyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { createLog } from '../log.ts'
-import { createProgress, noProgress, type Progress } from '../progress.ts'
+import { createProgress, noProgress, type ProgressBar } from '../progress.ts'
 import type { LogRecord } from './worker-text.ts'
 
 export type Format = 'text' | 'json'
 
 export interface Output {
   readonly log: Log
-  readonly progress: Progress
+  readonly progress: ProgressBar
   /** True if the output is text for a person. */
   readonly isText: boolean
   /** True with `--json`: stdout carries one JSON object. */

@@ -18,7 +18,7 @@ export interface RunFlags {
 }
 
 /** What the caller brings; it closes the target when the run has ended. */
-export type RunSurroundings = Pick<RunDeps, 'log' | 'stop' | 'onPhase' | 'onProgress' | 'onChange'> & {
+export type CommandRunDeps = Pick<RunDeps, 'log' | 'stop' | 'onPhase' | 'onProgress' | 'onChange'> & {
   readonly onWait?: ((what: string) => () => void) | undefined
   readonly target: Target
   readonly trigger?: RunRequest['trigger']
@@ -37,12 +37,8 @@ const recountDelayMs = 3000
 const heartbeatConnections = 6
 
 /** Runs once, over connections of its own. Never throws for what an operator can meet. */
-export async function runOnce(
-  config: Config,
-  flags: RunFlags,
-  surroundings: RunSurroundings,
-): Promise<RunOutcome> {
-  const { target, log, stop, onProgress, onChange } = surroundings
+export async function runOnce(config: Config, flags: RunFlags, deps: CommandRunDeps): Promise<RunOutcome> {
+  const { target, log, stop, onProgress, onChange } = deps
   const database = target.open({ deleteMsMax: config.deleteMsMax })
   const heartbeatDatabase = target.open({
     connections: heartbeatConnections,
@@ -52,8 +48,8 @@ export async function runOnce(
     {
       pass: flags.user !== undefined ? 'user' : flags.incremental ? 'incremental' : 'full',
       userId: flags.user,
-      trigger: surroundings.trigger ?? 'cli',
-      tick: surroundings.tick,
+      trigger: deps.trigger ?? 'cli',
+      tick: deps.tick,
       dryRun: flags.dryRun,
       acceptInstance: flags.acceptInstance,
       options: {
@@ -73,14 +69,14 @@ export async function runOnce(
         requestsPer10s: config.clerk.requestsPer10s,
         proxy: config.clerk.proxy,
         signal: stop.signal,
-        onWait: surroundings.onWait,
+        onWait: deps.onWait,
       }),
       database,
       heartbeatDatabase,
       log,
       version,
       stop,
-      onPhase: surroundings.onPhase,
+      onPhase: deps.onPhase,
       onProgress,
       onChange,
     },

@@ -8,7 +8,7 @@ import type { RunOutcome } from '../sync/run-request.ts'
 import { clerkIdOf, columnChanges } from './changes.ts'
 import { type Format, type Output, sayEmbedded } from './output.ts'
 import { createPlanText, type PlanText } from './plan-text.ts'
-import { type RunFlags, type RunSurroundings, runOnce } from './run.ts'
+import { type CommandRunDeps, type RunFlags, runOnce } from './run.ts'
 import { stopOnSignals } from './signals.ts'
 import { openTarget, type Target } from './target.ts'
 import { watchWaits } from './waits.ts'
@@ -66,7 +66,7 @@ function watching(
   output: Output,
   plan: PlanText | undefined,
   onMove: () => void,
-): Pick<RunSurroundings, 'onProgress' | 'onChange'> {
+): Pick<CommandRunDeps, 'onProgress' | 'onChange'> {
   let isStarted = false
   return {
     onProgress(seen, total) {

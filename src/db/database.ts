@@ -4,11 +4,11 @@ import { type SQL, sql } from 'drizzle-orm'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import { SyncError } from '../errors.ts'
-import { codeOf, databaseError, lostCodes } from './failures.ts'
 import { deleteMsDefault, inTime, statementMsMax, transactionMsMax } from './patience.ts'
+import { codeOf, databaseError, lostCodes } from './postgres-errors.ts'
 import { lookAgain, type Server } from './second-look.ts'
 
-export { WriteError } from './failures.ts'
+export { WriteError } from './write-error.ts'
 
 /** A pool of connections. Whoever opens it closes it. */
 export interface Database {

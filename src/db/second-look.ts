@@ -5,7 +5,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import { isSyncError, SyncError } from '../errors.ts'
-import { codeOf, overTime } from './failures.ts'
+import { codeOf, overTime } from './postgres-errors.ts'
 
 /** A pool's server, as the driver was told of it. */
 export interface Server {

@@ -20,7 +20,7 @@ export interface State {
 }
 
 /** Where a pass leaves things. */
-export interface Progress {
+export interface Checkpoint {
   /** Clerk's clock, ms; null: Clerk had no users. */
   readonly watermark: number | null
   readonly difference: object
@@ -94,13 +94,13 @@ export async function bindInstance(
 }
 
 /** Notes how far Clerk has been read, what is open, and of which table that is true: the one that the pass began with. */
-export async function saveProgress(
+export async function saveCheckpoint(
   executor: Executor,
   instanceId: string,
-  progress: Progress,
+  checkpoint: Checkpoint,
   tableIdentity: string | null,
 ): Promise<void> {
-  const { watermark, fullPassDueInMs } = progress
+  const { watermark, fullPassDueInMs } = checkpoint
   const moment = watermark === null ? null : new Date(watermark).toISOString()
   const due =
     fullPassDueInMs === undefined
@@ -109,7 +109,7 @@ export async function saveProgress(
   await query(
     executor,
     sql`update clerk_sync.state set watermark = ${moment}::timestamptz,
-          difference = ${JSON.stringify(progress.difference)}::jsonb, full_pass_due_at = ${due},
+          difference = ${JSON.stringify(checkpoint.difference)}::jsonb, full_pass_due_at = ${due},
           table_identity = ${tableIdentity}
         -- only for this instance
         where instance_id = ${instanceId}`,

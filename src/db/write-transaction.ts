@@ -2,9 +2,9 @@
 // tried again where another transaction is in the way.
 import { sql } from 'drizzle-orm'
 import { type Database, type Executor, query, transaction, WriteError } from './database.ts'
-import { asPrivilegeError } from './failures.ts'
 import { leaseLost } from './lease.ts'
 import { transactionMsFor } from './patience.ts'
+import { asPrivilegeError } from './write-error.ts'
 
 /** How long a write waits for the app's locks. Longer would hold up everyone behind one long transaction. */
 const lockTimeout = sql.raw(`'2s'`)

@@ -1,17 +1,17 @@
 // A webhook: verify, check the instance, write one user, answer. Slim: no queue and no request to Clerk.
 // The answer says whether a repeat can help: 503 if it can, 200 or 400 if it cannot.
 import type { Context } from 'hono'
-import { type Delivery, readDelivery } from '../clerk/event.ts'
+import { readWebhook, type WebhookEvent } from '../clerk/event.ts'
 import type { TableCatalog } from '../db/catalog.ts'
 import type { Database } from '../db/database.ts'
 import { readState } from '../db/state.ts'
 import { isSyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
-import { type Delivered, type DeliveryOutcome, deliverDeletion, deliverUser } from '../sync/delivery.ts'
 import { readDifference } from '../sync/known-difference.ts'
 import type { WaitingDeliveries } from '../sync/waiting.ts'
+import { type Delivered, type DeliveryOutcome, deliverDeletion, deliverUser } from '../sync/webhook.ts'
 
-export interface WebhookParts {
+export interface WebhookDeps {
   readonly database: Database
   /** Empty without `CLERK_WEBHOOK_SIGNING_SECRET`. */
   readonly signingSecrets: readonly string[]
@@ -39,15 +39,15 @@ interface Answer {
 /** Answers one delivery. Never throws. */
 export async function answerWebhook(
   context: Context,
-  parts: WebhookParts,
+  deps: WebhookDeps,
   waiting: WaitingDeliveries,
 ): Promise<Response> {
   const svixId = readableId(context.req.header('svix-id'))
-  const { status, error, ...facts } = await answerOf(context.req.raw, parts, waiting)
+  const { status, error, ...facts } = await answerOf(context.req.raw, deps, waiting)
   // Of a user who was turned away the sender hears nothing more: that must not pass for success in the log.
   const isFine = status === 200 && facts.reason === undefined
   const cause = error === undefined ? {} : { err: error }
-  parts.log[isFine ? 'info' : 'warn']({ svixId, status, ...facts, ...cause }, 'webhook')
+  deps.log[isFine ? 'info' : 'warn']({ svixId, status, ...facts, ...cause }, 'webhook')
   return context.json(facts, status)
 }
 
@@ -56,18 +56,18 @@ function readableId(svixId: string | undefined): string | null {
   return svixId !== undefined && /^[\w-]{1,64}$/.test(svixId) ? svixId : null
 }
 
-async function answerOf(request: Request, parts: WebhookParts, waiting: WaitingDeliveries): Promise<Answer> {
-  const { signingSecrets } = parts
+async function answerOf(request: Request, deps: WebhookDeps, waiting: WaitingDeliveries): Promise<Answer> {
+  const { signingSecrets } = deps
   if (signingSecrets.length === 0) return unavailable('CLERK_WEBHOOK_SIGNING_SECRET is not set')
-  const delivery = await readDelivery(request, signingSecrets)
+  const delivery = await readWebhook(request, signingSecrets)
   if (delivery.kind === 'malformed') return { status: 400, result: 'failed', reason: delivery.reason }
   if (delivery.kind === 'other') return { status: 200, result: 'ignored' }
-  const catalog = parts.catalog()
+  const catalog = deps.catalog()
   if (catalog === undefined) return unavailable('the table is not ready yet')
   const clerkId = delivery.kind === 'user' ? delivery.user.clerkId : delivery.clerkId
   try {
-    const work = apply(delivery, catalog, parts, waiting)
-    return { ...(await inTime(work, parts.answerMsMax ?? answerMsMax)), clerkId }
+    const work = apply(delivery, catalog, deps, waiting)
+    return { ...(await inTime(work, deps.answerMsMax ?? answerMsMax)), clerkId }
   } catch (error) {
     const reason = isSyncError(error) ? error.message : 'the delivery could not be written'
     return { ...unavailable(reason), clerkId, error }
@@ -75,12 +75,12 @@ async function answerOf(request: Request, parts: WebhookParts, waiting: WaitingD
 }
 
 async function apply(
-  delivery: Exclude<Delivery, { kind: 'malformed' | 'other' }>,
+  delivery: Exclude<WebhookEvent, { kind: 'malformed' | 'other' }>,
   catalog: TableCatalog,
-  parts: WebhookParts,
+  deps: WebhookDeps,
   waiting: WaitingDeliveries,
 ): Promise<Answer> {
-  const { database } = parts
+  const { database } = deps
   const state = await readState(database.db, catalog)
   if (state === undefined) return unavailable('the table is not bound to a Clerk instance yet')
   if (delivery.instanceId !== undefined && delivery.instanceId !== state.instanceId) {
@@ -88,9 +88,7 @@ async function apply(
   }
   const ours = waiting.keepOnly(state.instanceId)
   if (delivery.kind === 'deletion') {
-    return applied(
-      await deliverDeletion(database, delivery.clerkId, parts.policy, { catalog, waiting: ours }),
-    )
+    return applied(await deliverDeletion(database, delivery.clerkId, deps.policy, { catalog, waiting: ours }))
   }
   const { user } = delivery
   // A repeat would be the same; a pass will name it again.

@@ -1,7 +1,7 @@
 // The full pass: walks all of Clerk's users, plans and applies each page, and keeps the rows that no page returned as
 // candidates for deletion. Reads top to bottom; what becomes of the candidates is in absences.ts.
 import { isStorableTime, type ReadUser } from '../clerk/user.ts'
-import type { Progress } from '../db/state.ts'
+import type { Checkpoint } from '../db/state.ts'
 import { countRows, countRowsOf, readUndatedIds } from '../db/users.ts'
 import { AbsenceTracker } from './absence-tracker.ts'
 import { confirmAbsences, deleteAbsent } from './absences.ts'
@@ -34,7 +34,7 @@ const newcomerPagesMax = 3
  * One full pass. Gives where the next incremental pass may begin, undefined if this one was incomplete. Throws
  * `SyncError`; what was written by then stays.
  */
-export async function runFullPass(pass: PassContext, findings: Findings): Promise<Progress | undefined> {
+export async function runFullPass(pass: PassContext, findings: Findings): Promise<Checkpoint | undefined> {
   pass.onPhase('reading')
   const newest = await pass.clerk.listUsers({ limit: newestKept, orderBy: '-updated_at' })
   const before = await countUsers(pass)
@@ -99,7 +99,7 @@ async function closeFullPass(
   newest: readonly ReadUser[],
   countBefore: number,
   countAfter: number,
-): Promise<Progress> {
+): Promise<Checkpoint> {
   const { catalog } = pass
   const { db } = pass.database
   const named = differenceOf(findings)

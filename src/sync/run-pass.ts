@@ -1,5 +1,5 @@
 // The pass of a run: the one that was asked for, or the full pass that has to follow an incremental one.
-import type { Progress } from '../db/state.ts'
+import type { Checkpoint } from '../db/state.ts'
 import { endsHold } from './allowance.ts'
 import type { Findings } from './findings.ts'
 import { runFullPass } from './full-pass.ts'
@@ -11,7 +11,7 @@ import { tryIncrementalPass } from './step-up.ts'
 /** Where a pass leaves things. */
 export interface PassEnd {
   /** Undefined unless the pass met its end. */
-  readonly progress?: Progress | undefined
+  readonly checkpoint?: Checkpoint | undefined
   /** The hold on deletions that the pass has ended. */
   readonly endedHold?: string | undefined
 }
@@ -30,13 +30,13 @@ export async function runPass(
   }
   if (findings.pass === 'incremental') {
     const result = await tryIncrementalPass(pass, findings, start.state)
-    if (!('stepUp' in result)) return { progress: { ...result, fullPassDueInMs: undefined } }
+    if (!('stepUp' in result)) return { checkpoint: { ...result, fullPassDueInMs: undefined } }
     deps.log.info({ reason: result.stepUp }, 'a full pass follows')
     const { altered } = findings.openItems()
     findings.stepUp(result.stepUp, request.dryRun)
     pass = await openPass(request, deps, start, findings, altered)
   }
-  const progress = await runFullPass(pass, findings)
-  const isHoldEnded = progress !== undefined && endsHold(findings, request.options, start.hold)
-  return { progress, endedHold: isHoldEnded ? start.hold : undefined }
+  const checkpoint = await runFullPass(pass, findings)
+  const isHoldEnded = checkpoint !== undefined && endsHold(findings, request.options, start.hold)
+  return { checkpoint, endedHold: isHoldEnded ? start.hold : undefined }
 }

@@ -5,7 +5,7 @@ import { forgetFirstSeen } from '../db/first-seen.ts'
 import { endHold } from '../db/hold.ts'
 import { type Lease, leaseLost } from '../db/lease.ts'
 import { finishRun, forgetOldRuns } from '../db/runs.ts'
-import { saveProgress } from '../db/state.ts'
+import { saveCheckpoint } from '../db/state.ts'
 import { forgetOldTombstones } from '../db/tombstones.ts'
 import { recordOf } from './early-end.ts'
 import { namesMax } from './known-difference.ts'
@@ -25,14 +25,14 @@ export async function recordRun(
   isStopped: boolean,
 ): Promise<unknown> {
   const entry = recordOf(report, run.findings, run.start?.known)
-  const { instanceId, end: { progress, endedHold } = {} } = run
+  const { instanceId, end: { checkpoint, endedHold } = {} } = run
   try {
     const wasOurs = await transaction(
       database,
       async (tx) => {
         if (!(await finishRun(tx, lease.runId, entry))) return false
-        if (progress !== undefined && instanceId !== null) {
-          await saveProgress(tx, instanceId, progress, run.start?.state?.tableIdentity ?? null)
+        if (checkpoint !== undefined && instanceId !== null) {
+          await saveCheckpoint(tx, instanceId, checkpoint, run.start?.state?.tableIdentity ?? null)
           if (endedHold !== undefined) await endHold(tx, endedHold)
           await forgetOldRuns(tx)
           await forgetOldTombstones(tx)

@@ -4,9 +4,9 @@
 // and a blank is never committed.
 
 import { type Executor, savepoint, WriteError } from '../db/database.ts'
-import { asPrivilegeError } from '../db/failures.ts'
 import { blankUsers, checkAtOnce, type UniqueColumn } from '../db/unique.ts'
 import { insertUsers, updateUsers, type Write, type WrittenBy } from '../db/users.ts'
+import { asPrivilegeError } from '../db/write-error.ts'
 
 /** A user that was refused alone. */
 export interface Member {

@@ -1,6 +1,7 @@
 // Why Postgres does not take a row, in a sentence for an operator, with the SQLSTATE and the constraint at its end. Pure.
-import type { Named, WriteError } from '../db/failures.ts'
+
 import { syncedKeys, users } from '../db/schema.ts'
+import type { Named, WriteError } from '../db/write-error.ts'
 
 type Row = Pick<WriteError, 'code' | 'constraint' | 'named'>
 

@@ -1,7 +1,7 @@
 // A signed webhook as it is read: which signatures hold, and what Clerk's payloads, old and new, are taken for. The
 // payloads are in the shapes that Clerk documents and sends, with people of example.com.
 import { describe, expect, test } from 'vitest'
-import { type Delivery, readDelivery, readEvent } from '../../src/clerk/event.ts'
+import { readEvent, readWebhook, type WebhookEvent } from '../../src/clerk/event.ts'
 import { startSandbox } from '../../src/dev/sandbox/server.ts'
 import {
   clerkEvent,
@@ -31,13 +31,13 @@ function requestOf(
 /** Reads a body signed by the published scheme. */
 function read(body: string | Buffer, options: SignOptions = {}, over: Record<string, string> = {}) {
   const { headers, raw } = sign(body, options)
-  return readDelivery(requestOf(raw, { ...headers, ...over }), [signingSecret])
+  return readWebhook(requestOf(raw, { ...headers, ...over }), [signingSecret])
 }
 
 const created = JSON.stringify(clerkEvent('user.created', clerkUser(userId)))
 
 /** The values that a user's event would write. */
-function desiredOf(delivery: Delivery) {
+function desiredOf(delivery: WebhookEvent) {
   if (delivery.kind !== 'user' || delivery.user.kind !== 'user')
     throw new Error(`no user: ${JSON.stringify(delivery)}`)
   return delivery.user.desired
@@ -51,7 +51,7 @@ describe('a signature', () => {
       const user = sandbox.users.create()
       for (const event of ['user.created', 'user.updated', 'user.deleted'] as const) {
         const { body, headers } = sandbox.webhook(event, user)
-        const delivery = await readDelivery(requestOf(body, headers), [sandbox.webhookSecret])
+        const delivery = await readWebhook(requestOf(body, headers), [sandbox.webhookSecret])
         expect(delivery.kind).toBe(event === 'user.deleted' ? 'deletion' : 'user')
         // Signed by the same hand, the two are the same bytes.
         const id = headers['svix-id'] ?? ''
@@ -69,7 +69,7 @@ describe('a signature', () => {
     for (let place = 0; place < raw.length; place += 7) {
       const tampered = Buffer.from(raw)
       tampered[place] = (raw[place] ?? 0) ^ 1
-      expect(await readDelivery(requestOf(tampered, headers), [signingSecret])).toMatchObject(refused)
+      expect(await readWebhook(requestOf(tampered, headers), [signingSecret])).toMatchObject(refused)
       judged++
     }
     expect(judged).toBeGreaterThan(100)
@@ -79,7 +79,7 @@ describe('a signature', () => {
       Buffer.concat([raw, Buffer.from(' ')]),
       Buffer.of(),
     ]) {
-      expect(await readDelivery(requestOf(body, headers), [signingSecret])).toMatchObject(refused)
+      expect(await readWebhook(requestOf(body, headers), [signingSecret])).toMatchObject(refused)
     }
   })
 
@@ -107,8 +107,8 @@ describe('a signature', () => {
   test.each(['svix-id', 'svix-timestamp', 'svix-signature'])('needs %s', async (missing) => {
     const { headers, raw } = sign(created)
     const rest = Object.fromEntries(Object.entries(headers).filter(([name]) => name !== missing))
-    expect(await readDelivery(requestOf(raw, rest), [signingSecret])).toMatchObject(refused)
-    expect(await readDelivery(requestOf(raw, { ...rest, [missing]: ' ' }), [signingSecret])).toMatchObject(
+    expect(await readWebhook(requestOf(raw, rest), [signingSecret])).toMatchObject(refused)
+    expect(await readWebhook(requestOf(raw, { ...rest, [missing]: ' ' }), [signingSecret])).toMatchObject(
       refused,
     )
   })
@@ -117,7 +117,7 @@ describe('a signature', () => {
     const second = Math.floor(Date.now() / 1000)
     const { headers, raw } = sign(created)
     const why = async (body: string | Buffer, parts: Record<string, string>, secret = signingSecret) => {
-      const delivery = await readDelivery(requestOf(Buffer.from(body), parts), [secret])
+      const delivery = await readWebhook(requestOf(Buffer.from(body), parts), [secret])
       return delivery.kind === 'malformed' ? delivery.reason : delivery.kind
     }
     expect(await why(raw, {})).toMatch(/^the header svix-id, svix-timestamp, svix-signature is missing/)
@@ -141,10 +141,10 @@ describe('a signature', () => {
     )
     for (const secret of secrets) {
       const { headers, raw } = sign(created, { secret })
-      expect((await readDelivery(requestOf(raw, headers), secrets)).kind).toBe('user')
+      expect((await readWebhook(requestOf(raw, headers), secrets)).kind).toBe('user')
     }
     const { headers, raw } = sign(created)
-    expect(await readDelivery(requestOf(raw, headers), secrets)).toMatchObject(refused)
+    expect(await readWebhook(requestOf(raw, headers), secrets)).toMatchObject(refused)
   })
 
   test('holds among others that do not, as while a secret is replaced, and not by a version that is not known', async () => {

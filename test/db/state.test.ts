@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { readCatalog, type TableCatalog } from '../../src/db/catalog.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
 import { endHold, readHold } from '../../src/db/hold.ts'
-import { bindInstance, readState, saveProgress } from '../../src/db/state.ts'
+import { bindInstance, readState, saveCheckpoint } from '../../src/db/state.ts'
 import { liftTombstones, wereDeletedByRuns } from '../../src/db/tombstones.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 
@@ -119,7 +119,7 @@ describe('an instance', () => {
 
   test('is replaced by name, and what was known of the old one goes', async () => {
     await bind('ins_a')
-    await saveProgress(database.db, 'ins_a', { ...progress, fullPassDueInMs: 0 }, null)
+    await saveCheckpoint(database.db, 'ins_a', { ...progress, fullPassDueInMs: 0 }, null)
     expect(await bind('ins_b', 'ins_a')).toBe('ins_b')
     expect(await read()).toEqual(fresh)
     expect(await dueIn()).toBeNull()
@@ -127,14 +127,14 @@ describe('an instance', () => {
 
   test('is not replaced where another one is named', async () => {
     await bind('ins_a')
-    await saveProgress(database.db, 'ins_a', progress, null)
+    await saveCheckpoint(database.db, 'ins_a', progress, null)
     expect(await bind('ins_b', 'ins_c')).toBe('ins_a')
     expect(await read()).toMatchObject({ instanceId: 'ins_a', watermark })
   })
 
   test('that is bound already keeps what is known, though it is named as replaced', async () => {
     await bind('ins_a')
-    await saveProgress(database.db, 'ins_a', progress, null)
+    await saveCheckpoint(database.db, 'ins_a', progress, null)
     expect(await bind('ins_a', 'ins_a')).toBe('ins_a')
     expect(await read()).toMatchObject({ watermark, difference: progress.difference })
   })
@@ -145,36 +145,36 @@ describe('progress', () => {
 
   test('reads back as it was saved, to the millisecond, and none at all as none', async () => {
     expect(await read()).toEqual(fresh)
-    await saveProgress(database.db, 'ins_b', progress, null)
+    await saveCheckpoint(database.db, 'ins_b', progress, null)
     expect(await read()).toEqual({ ...fresh, watermark, difference: { rejected: [] } })
-    await saveProgress(database.db, 'ins_b', { ...progress, watermark: null }, null)
+    await saveCheckpoint(database.db, 'ins_b', { ...progress, watermark: null }, null)
     expect((await read())?.watermark).toBeNull()
   })
 
   test('of another instance is not saved: it was replaced meanwhile', async () => {
-    await saveProgress(database.db, 'ins_a', progress, null)
+    await saveCheckpoint(database.db, 'ins_a', progress, null)
     expect(await read()).toEqual(fresh)
   })
 
   test('makes a full pass due once its time has come, and not before', async () => {
-    await saveProgress(database.db, 'ins_b', { ...progress, fullPassDueInMs: 60_000 }, null)
+    await saveCheckpoint(database.db, 'ins_b', { ...progress, fullPassDueInMs: 60_000 }, null)
     expect((await read())?.isFullPassDue).toBe(false)
     expect(await dueIn()).toBeGreaterThan(30_000)
     expect(await dueIn()).toBeLessThanOrEqual(60_000)
-    await saveProgress(database.db, 'ins_b', { ...progress, fullPassDueInMs: 0 }, null)
+    await saveCheckpoint(database.db, 'ins_b', { ...progress, fullPassDueInMs: 0 }, null)
     expect((await read())?.isFullPassDue).toBe(true)
   })
 
   test('that says nothing of a full pass leaves it due as it was; that says no, ends it', async () => {
-    await saveProgress(database.db, 'ins_b', { ...progress, fullPassDueInMs: 0 }, null)
-    await saveProgress(database.db, 'ins_b', { ...progress, fullPassDueInMs: undefined }, null)
+    await saveCheckpoint(database.db, 'ins_b', { ...progress, fullPassDueInMs: 0 }, null)
+    await saveCheckpoint(database.db, 'ins_b', { ...progress, fullPassDueInMs: undefined }, null)
     expect((await read())?.isFullPassDue).toBe(true)
-    await saveProgress(database.db, 'ins_b', progress, null)
+    await saveCheckpoint(database.db, 'ins_b', progress, null)
     expect((await read())?.isFullPassDue).toBe(false)
   })
 
   test('makes a full pass due within a day, and at once where a clock was ahead', async () => {
-    await saveProgress(database.db, 'ins_b', { ...progress, fullPassDueInMs: 400 * 86_400_000 }, null)
+    await saveCheckpoint(database.db, 'ins_b', { ...progress, fullPassDueInMs: 400 * 86_400_000 }, null)
     expect((await read())?.isFullPassDue).toBe(false)
     expect(await dueIn()).toBeLessThanOrEqual(86_400_000)
     await testDatabase.sql`update clerk_sync.state set full_pass_due_at = now() + interval '26 hours'`
@@ -186,7 +186,7 @@ describe('the table that progress speaks of', () => {
   const isSame = async () => (await read())?.isSameTable
   const save = async () => {
     await bind('ins_b')
-    await saveProgress(database.db, 'ins_b', progress, (await read())?.tableIdentity ?? null)
+    await saveCheckpoint(database.db, 'ins_b', progress, (await read())?.tableIdentity ?? null)
     expect(await isSame()).toBe(true)
   }
   const run = (statements: string) => testDatabase.sql.unsafe(statements)

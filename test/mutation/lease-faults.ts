@@ -3,7 +3,7 @@
 import { faultsIn } from './fault.ts'
 
 const runs = faultsIn(
-  'db/ledger.ts',
+  'db/lease.ts',
   ['test/db/ledger.test.ts'],
   [
     ['a holder is gone after 24 seconds of silence', "'30 seconds'", "'24 seconds'"],
@@ -15,8 +15,6 @@ const runs = faultsIn(
     ],
     ['a run that has ended is marked abandoned', "-- a silent holder has died … status = 'running' and", ''],
     ['an abandoned run never ends', "'abandoned', finished_at = now()", "'abandoned'"],
-    ['who comes second fails', 'on conflict do nothing', ''],
-    ['an approval is forgotten', '${run.approveDeletes}::integer', 'null::integer'],
     [
       'the holder may be a run that has ended',
       '-- only runs that need it',
@@ -37,6 +35,15 @@ const runs = faultsIn(
     ['a heartbeat does not move', 'set heartbeat_at = now()', 'set heartbeat_at = heartbeat_at'],
     ['a heartbeat revives a lost lease', "-- a lost lease stays lost … and status = 'running'", ''],
     ['a heartbeat beats for whoever holds the lease', '-- a lost lease stays lost … id = ${runId} and', ''],
+  ],
+)
+
+const runsHistory = faultsIn(
+  'db/runs.ts',
+  ['test/db/ledger.test.ts'],
+  [
+    ['who comes second fails', 'on conflict do nothing', ''],
+    ['an approval is forgotten', '${run.approveDeletes}::integer', 'null::integer'],
     ['a lost run overwrites its end', '-- the first end stands … and status = ${statusBefore}', ''],
     ['a run ends whoever holds the lease', '-- the first end stands … id = ${runId} and', ''],
     ['a run keeps the pass it was asked for', 'set pass = ${record.pass},', 'set'],
@@ -51,18 +58,25 @@ const runs = faultsIn(
     ['runs are forgotten after 28 days', "'30 days'", "'28 days'"],
     ['runs are kept for 40 days', "'30 days'", "'41 days'"],
     ['the newest run is forgotten', '-- the newest run stays', ''],
-    ['the guard’s hour has 58 minutes', "'1 hour'", "'58 minutes'"],
-    ['the guard’s hour has 62 minutes', "'1 hour'", "'62 minutes'"],
-    ['an approved deletion counts', '-- approved rows are not counted', ''],
-    ['only approved deletions count', '-- approved rows are not counted … is null', 'is not null'],
-    ['the guard counts runs, not rows', 'coalesce(sum(deleted), 0)', 'count(nullif(deleted, 0))'],
     ['the history begins with the oldest', 'order by id desc limit', 'order by id limit'],
     ['the history has no limit', 'limit ${limit}', ''],
   ],
 )
 
+const runsCount = faultsIn(
+  'db/deletion-count.ts',
+  ['test/db/ledger.test.ts'],
+  [
+    ['the guard’s hour has 58 minutes', "'1 hour'", "'58 minutes'"],
+    ['the guard’s hour has 62 minutes', "'1 hour'", "'62 minutes'"],
+    ['an approved deletion counts', '-- approved rows are not counted', ''],
+    ['only approved deletions count', '-- approved rows are not counted … is null', 'is not null'],
+    ['the guard counts runs, not rows', 'coalesce(sum(deleted), 0)', 'count(nullif(deleted, 0))'],
+  ],
+)
+
 const ticks = faultsIn(
-  'db/ledger.ts',
+  'db/lease.ts',
   ['test/db/ticks.test.ts'],
   [
     ['each worker runs the tick', 'tick !== undefined && (await hasRun(tx, tick))', 'false'],
@@ -85,6 +99,13 @@ const ticks = faultsIn(
     ['a tick is not taken by a run under way', '-- what failed does not count … or ${isAlive}', ''],
     ['a tick is taken by any run before it', '-- earlier runs took earlier ticks', 'and true'],
     ['a tick is a thousandth as long', "-- earlier runs took earlier ticks … '1 second'", "'1 millisecond'"],
+  ],
+)
+
+const ticksHistory = faultsIn(
+  'db/runs.ts',
+  ['test/db/ticks.test.ts'],
+  [
     ['the age is any pass’s', "-- only passes that ended … pass = 'full' and", ''],
     [
       'the age is of a full pass that failed',
@@ -96,25 +117,32 @@ const ticks = faultsIn(
 )
 
 const numbers = faultsIn(
-  'db/ledger.ts',
+  'db/lease.ts',
   ['test/db/ledger.test.ts', 'test/db/ticks.test.ts'],
   [
     ['a number that is taken looks like a lease', 'hasFreeNumber: isRepeat', 'hasFreeNumber: false'],
-    ['the number after the newest is the newest', 'coalesce(max(id), 0) + 1', 'coalesce(max(id), 0)'],
-    ['a run starts before the one before has ended', 'select clock_timestamp() as at', 'select now() as at'],
     ['a late run uses up a number', 'if (holder !== undefined) return { holder }', ''],
-    [
-      'an early end always takes the sequence’s number',
-      'hasFreeNumber: tryNumber > 1',
-      'hasFreeNumber: false',
-    ],
     [
       'a run of the future is this tick’s',
       '-- future runs have another clock … and started_at <= ${soon}',
       '',
     ],
-    ['the age is of a run of the future', '-- only passes that ended … and started_at <= ${soon}', ''],
     ['a run has been under way for less than nothing', 'case when started_at <= ${soon}', 'case when true'],
+  ],
+)
+
+const numbersHistory = faultsIn(
+  'db/runs.ts',
+  ['test/db/ledger.test.ts', 'test/db/ticks.test.ts'],
+  [
+    ['the number after the newest is the newest', 'coalesce(max(id), 0) + 1', 'coalesce(max(id), 0)'],
+    ['a run starts before the one before has ended', 'select clock_timestamp() as at', 'select now() as at'],
+    [
+      'an early end always takes the sequence’s number',
+      'hasFreeNumber: tryNumber > 1',
+      'hasFreeNumber: false',
+    ],
+    ['the age is of a run of the future', '-- only passes that ended … and started_at <= ${soon}', ''],
   ],
 )
 
@@ -134,7 +162,7 @@ const clock = faultsIn(
   ],
 )
 
-const fence = faultsIn(
+const deletionLock = faultsIn(
   'db/write-transaction.ts',
   ['test/db/users.test.ts'],
   [
@@ -208,7 +236,7 @@ const look = faultsIn(
 )
 
 const deleted = faultsIn(
-  'db/ledger.ts',
+  'db/deletion-count.ts',
   ['test/db/users.test.ts'],
   [
     ['only a run’s last deletions count', 'deleted + ${deleted}', '${deleted}'],
@@ -248,10 +276,14 @@ const keeping = faultsIn(
 
 export const leaseFaults = [
   ...runs,
+  ...runsHistory,
+  ...runsCount,
   ...ticks,
+  ...ticksHistory,
   ...numbers,
+  ...numbersHistory,
   ...clock,
-  ...fence,
+  ...deletionLock,
   ...look,
   ...deleted,
   ...keeping,

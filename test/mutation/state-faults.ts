@@ -155,8 +155,8 @@ const transactions = faultsIn(
 )
 
 const failures = faultsIn(
-  'db/failures.ts',
-  ['test/db/failures.test.ts', 'test/db/users.test.ts'],
+  'db/postgres-errors.ts',
+  ['test/db/postgres-errors.test.ts', 'test/db/users.test.ts'],
   [
     [
       'a lock timeout is the row’s fault',
@@ -166,6 +166,13 @@ const failures = faultsIn(
     ['a trigger’s words are told', 'where !== undefined || routine', 'false || routine'],
     ['a quoted value is told', 'asIdentifier(name) === undefined ? \'"…"\'', 'false ? \'"…"\''],
     ['a refused login looks like a refused row', '!isFatal && rowCodes', 'rowCodes'],
+  ],
+)
+
+const connections = faultsIn(
+  'db/connection-failures.ts',
+  ['test/db/postgres-errors.test.ts', 'test/db/users.test.ts'],
+  [
     [
       'a pooler’s own code says nothing',
       '(said) => parameterIn(said.message) !== undefined',
@@ -176,7 +183,7 @@ const failures = faultsIn(
 
 const looks = faultsIn(
   'db/second-look.ts',
-  ['test/db/failures.test.ts'],
+  ['test/db/postgres-errors.test.ts'],
   [
     ['every read-only server is a standby', 'return rows?.[0]?.standby === false', 'return false'],
     ['no transaction is over its time', 'rows?.[0] !== undefined && openMs', 'false && openMs'],
@@ -206,6 +213,7 @@ export const stateFaults = [
   ...catalogue,
   ...transactions,
   ...failures,
+  ...connections,
   ...looks,
   ...waits,
 ]

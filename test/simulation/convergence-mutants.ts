@@ -32,7 +32,7 @@ export const convergenceMutants: readonly Fault[] = [
   {
     name: 'a taken number is a lease',
     edits: [
-      ['db/ledger.ts', 'if (taken !== undefined) return taken', 'return taken ?? { holder: undefined }'],
+      ['db/lease.ts', 'if (taken !== undefined) return taken', 'return taken ?? { holder: undefined }'],
     ],
   },
   {

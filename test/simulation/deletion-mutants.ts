@@ -36,7 +36,7 @@ export const deletionMutants: readonly Fault[] = [
   },
   {
     name: 'runs do not count what they delete',
-    edits: [['db/ledger.ts', 'deleted + ${deleted}', 'deleted + 0 * ${deleted}']],
+    edits: [['db/deletion-count.ts', 'deleted + ${deleted}', 'deleted + 0 * ${deleted}']],
   },
   {
     name: 'a return holds nothing',

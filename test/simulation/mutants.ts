@@ -119,7 +119,7 @@ export const mutants: readonly Fault[] = [
   },
   {
     name: 'policy forgotten by a webhook',
-    edits: [['sync/delivery.ts', 'if (!deletesRows(policy)) return', 'if (false) return']],
+    edits: [['sync/webhook.ts', 'if (!deletesRows(policy)) return', 'if (false) return']],
   },
   {
     name: 'dry run writes',

@@ -111,7 +111,7 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
 }
 
 /** One request. Rejects where there was no answer. */
-export function send(port: number, parts: RequestParts): Promise<Answer> {
+export function send(port: number, deps: RequestParts): Promise<Answer> {
   const {
     method = 'POST',
     path = '/api/users/webhook',
@@ -119,7 +119,7 @@ export function send(port: number, parts: RequestParts): Promise<Answer> {
     body = '',
     chunked = false,
     agent,
-  } = parts
+  } = deps
   return new Promise((resolve, reject) => {
     const length = chunked ? {} : { 'content-length': Buffer.byteLength(body) }
     const outgoing = request(

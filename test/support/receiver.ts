@@ -4,8 +4,8 @@ import { readCatalog, type TableCatalog } from '../../src/db/catalog.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
 import type { DesiredUser } from '../../src/db/schema.ts'
 import type { SandboxUser } from '../../src/dev/sandbox/server.ts'
-import { type DeliveryOutcome, deliverDeletion, deliverUser } from '../../src/sync/delivery.ts'
 import { WaitingDeliveries } from '../../src/sync/waiting.ts'
+import { type DeliveryOutcome, deliverDeletion, deliverUser } from '../../src/sync/webhook.ts'
 import { createdAt } from './endpoint.ts'
 
 /** The receiving side: a pool of its own, as the worker has one beside the run's. */

@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { readCatalog } from '../../src/db/catalog.ts'
 import { openDatabase } from '../../src/db/database.ts'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
-import { deliverUser } from '../../src/sync/delivery.ts'
+import { deliverUser } from '../../src/sync/webhook.ts'
 import { tableStatistics } from '../support/database.ts'
 import { createWorld, type World } from '../support/world.ts'
 

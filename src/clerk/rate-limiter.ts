@@ -1,11 +1,11 @@
 // The budget of requests, which the live app shares with us, and the one place that waits before a request. All lanes
-// go through one gate: a 429 pauses every one of them, since Clerk blocks the key and not the caller.
+// go through one limiter: a 429 pauses every one of them, since Clerk blocks the key and not the caller.
 import { setTimeout as delay } from 'node:timers/promises'
 import pThrottle from 'p-throttle'
 import { SyncError } from '../errors.ts'
 
 /** Lets requests through at the budget's pace, and none while Clerk has asked to wait. */
-export interface Gate {
+export interface RateLimiter {
   /** Waits for a turn. Throws as `requireEndOfPause` does. */
   enter(deadline: number): Promise<void>
   /** True while Clerk has asked to wait. */
@@ -28,11 +28,11 @@ export function defaultRequestsPer10s(secretKey: string): number {
 }
 
 /**
- * A gate for so many requests in 10 seconds, handed out as a tenth of it per second: a window of 10 s would fire its
+ * A limiter for that many requests in 10 seconds, handed out as a tenth of it per second: a window of 10 s would fire its
  * whole share at once. A fraction of a request per second is left unused, or the windows of a second would add up to
  * more than the share; below 2 per second the requests are spaced out instead.
  */
-export function createGate(requestsPer10s: number, signal: AbortSignal): Gate {
+export function createRateLimiter(requestsPer10s: number, signal: AbortSignal): RateLimiter {
   const perSecond = requestsPer10s / 10
   const limit = Math.max(1, Math.floor(perSecond))
   const intervalMs = perSecond < 2 ? Math.ceil(1000 / perSecond) : 1000
