@@ -20,9 +20,9 @@ import {
 } from './known-difference.ts'
 import { newestKept, readNewest } from './newest.ts'
 import { syncPage } from './page.ts'
+import { paginateUsers, type UserPage } from './pagination/cursor-pages.ts'
 import type { PassContext } from './pass.ts'
 import { settleRefused } from './settle.ts'
-import { type WalkPage, walkUsers } from './walk.ts'
 
 /** A listing may lag so long behind the writes: the watermark stays as far behind. */
 const watermarkLagMs = 10 * 60_000
@@ -41,7 +41,7 @@ export async function runFullPass(pass: PassContext, findings: Findings): Promis
 
   const undated = await readUndatedIds(pass.database.db, pass.catalog)
   const tracker = new AbsenceTracker(undated, (before.date ?? Number.POSITIVE_INFINITY) + 999)
-  const walk = walkUsers(pass.clerk, {
+  const pages = paginateUsers(pass.clerk, {
     pageSize: pass.options.pageSize,
     note: (text) => findings.add({ notes: [text] }),
   })
@@ -49,7 +49,7 @@ export async function runFullPass(pass: PassContext, findings: Findings): Promis
   const isEveryoneSeen = () => findings.counts().seen >= before.count
   for (let newcomers = 0; newcomers < newcomerPagesMax; ) {
     pass.signal.throwIfAborted()
-    const next = await walk.next()
+    const next = await pages.next()
     if (next.done === true) {
       if (!next.value.complete) findings.add({ isIncomplete: true })
       break
@@ -88,7 +88,7 @@ export async function runFullPass(pass: PassContext, findings: Findings): Promis
 }
 
 /** True for a page whose users have all come since the pass counted. */
-function isOfNewcomers(page: WalkPage, countedAt: number): boolean {
+function isOfNewcomers(page: UserPage, countedAt: number): boolean {
   return page.users.length > 0 && page.users.every((user) => (user.createdAt ?? 0) > countedAt)
 }
 

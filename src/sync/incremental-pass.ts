@@ -1,8 +1,6 @@
 // The incremental pass: reads what changed since the watermark, newest first, and lets two counts prove that nothing
 // else did. A listing by change cannot show deletions, so when the counts disagree a full pass follows.
-import type { ReadableUser } from '../clerk/user.ts'
 import { countRows, countRowsOf } from '../db/users.ts'
-import { SyncError } from '../errors.ts'
 import { holdOf } from './allowance.ts'
 import { applyUsers } from './apply.ts'
 import { approvalCommand } from './approval-command.ts'
@@ -21,15 +19,9 @@ import {
 } from './known-difference.ts'
 import { isTableOlder, newestKept, readNewest } from './newest.ts'
 import { desiredOf, seenUsers } from './page.ts'
+import { paginateByChange, type RecentChanges } from './pagination/offset-pages.ts'
 import type { PassContext } from './pass.ts'
 import { settleRefused } from './settle.ts'
-
-/** The first page is small: in five minutes few users change. The others are as large as Clerk gives them. */
-const firstPageSize = 100
-/** Reading further back than this costs more than a full pass gains. */
-const pagesMax = 20
-/** A deletion meanwhile shifts a listing by offset: pages overlap by so much. */
-const overlap = 25
 
 /** Where the pass leaves things, or why a full pass has to follow. */
 export type IncrementalResult =
@@ -148,62 +140,24 @@ async function gapOf(
   return gap
 }
 
-/** Reads and applies pages until users older than the watermark. Gives Clerk's newest change, ms. */
+/** Reads and applies the pages of users that have changed since the watermark. */
 async function readRecent(
   pass: PassContext,
   findings: Findings,
   watermark: number,
   total: number,
-): Promise<{ newest: number | null; seen: ReadonlySet<string> } | { stepUp: string }> {
-  const seen = new Set<string>()
-  let newest: number | null = null
-  let offset = 0
-  let isFirst = true
-  // Where Clerk is asked for smaller pages, it takes more of them to read as far.
-  for (let pages = 0; pages < pagesMax; ) {
+): Promise<RecentChanges> {
+  const { pageSize } = pass.options
+  const note = (text: string) => findings.add({ notes: [text] })
+  const pages = paginateByChange(pass.clerk, { pageSize, watermark, note })
+  for (;;) {
     pass.signal.throwIfAborted()
-    const wanted = isFirst ? Math.min(firstPageSize, pass.options.pageSize) : pass.options.pageSize
-    const answer = await pass.clerk.listUsers({ limit: wanted, orderBy: '-updated_at', offset })
-    const { limit } = answer
-    pages += limit / wanted
-    const users = answer.users.filter((user): user is ReadableUser => user.kind !== 'unreadable')
-    if (users.length < answer.users.length) findings.add({ isIncomplete: true })
-    const oldest = oldestOf(users)
-    newest ??= users.find((user) => user.updatedAt !== undefined)?.updatedAt ?? null
-    const isThreadLost = !isFirst && !users.some((user) => seen.has(user.clerkId))
-    isFirst = false
-    if (isThreadLost) {
-      if (offset === 0) return { stepUp: 'the listing by change lost its thread' }
-      findings.add({ notes: ['fallback: stepped back in the listing by change'] })
-      offset = Math.max(0, offset - Math.floor(limit / 2))
-      continue
-    }
-    const fresh = users.filter((user) => !seen.has(user.clerkId))
-    for (const user of fresh) seen.add(user.clerkId)
-    findings.add({ seen: fresh.length })
-    await findings.collect(applyUsers(pass, desiredOf(fresh)))
-    findings.add({ rejected: seenUsers(fresh).rejected })
+    const next = await pages.next()
+    if (next.done === true) return next.value
+    const { users, unreadable } = next.value
+    findings.add({ seen: users.length, ...(unreadable > 0 ? { isIncomplete: true } : {}) })
+    await findings.collect(applyUsers(pass, desiredOf(users)))
+    findings.add({ rejected: seenUsers(users).rejected })
     pass.onProgress(findings.counts().seen, total)
-    // Nobody new on a page that is not full: these are all the users there are. A full one may hold only users who were
-    // read before and pushed back by others' changes.
-    const isEnd = fresh.length === 0 && answer.users.length < limit
-    if (isEnd || (oldest !== undefined && oldest < watermark)) return { newest, seen }
-    offset = Math.max(offset + 1, offset + answer.users.length - Math.min(overlap, Math.floor(limit / 2)))
   }
-  return { stepUp: `more than ${pagesMax} pages changed since the last pass` }
-}
-
-/** The last version on the page. Throws `contract` where the page is not in the order that was asked for. */
-function oldestOf(users: readonly ReadableUser[]): number | undefined {
-  let oldest: number | undefined
-  for (const user of users) {
-    if (user.updatedAt === undefined) continue
-    if (oldest !== undefined && user.updatedAt > oldest) {
-      throw new SyncError('contract', 'the list of users is not in the order that was asked for', {
-        hint: 'Does CLERK_API_URL lead to Clerk, without a proxy that answers in its place?',
-      })
-    }
-    oldest = user.updatedAt
-  }
-  return oldest
 }

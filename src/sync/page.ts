@@ -5,15 +5,15 @@ import { readAbsentIds } from '../db/users.ts'
 import type { AbsenceTracker } from './absence-tracker.ts'
 import { applyUsers } from './apply.ts'
 import type { Findings } from './findings.ts'
+import type { UserPage } from './pagination/cursor-pages.ts'
 import type { PassContext } from './pass.ts'
-import type { WalkPage } from './walk.ts'
 
 /** Syncs the users of a page; the rows of its span that it does not explain become candidates. */
 export async function syncPage(
   pass: PassContext,
   findings: Findings,
   tracker: AbsenceTracker,
-  page: WalkPage,
+  page: UserPage,
 ): Promise<void> {
   if (page.unreadable > 0) {
     findings.add({ unreadable: page.unreadable, isIncomplete: true })

@@ -101,7 +101,7 @@ export const mutants: readonly Fault[] = [
   },
   {
     name: 'any page goes on',
-    edits: [['sync/walk.ts', 'if (!holdsThread(page, ask)) return undefined', '']],
+    edits: [['sync/pagination/cursor-pages.ts', 'if (!overlaps(page, pageQuery)) return undefined', '']],
   },
   {
     name: 'counts not compared',

@@ -3,14 +3,14 @@
 import { expect } from 'vitest'
 import { type ClerkClient, createClerkClient } from '../../src/clerk/api.ts'
 import { createClock, type Sandbox, type SandboxOptions, startSandbox } from '../../src/dev/sandbox/server.ts'
-import { type WalkPage, walkUsers } from '../../src/sync/walk.ts'
+import { paginateUsers, type UserPage } from '../../src/sync/pagination/cursor-pages.ts'
 import { impatient } from './world.ts'
 
 /** When the users of these tests were created, give or take some milliseconds. */
 export const longAgo = Date.UTC(2025, 5, 1)
 
 export interface Walk {
-  readonly pages: readonly WalkPage[]
+  readonly pages: readonly UserPage[]
   readonly complete: boolean
   readonly notes: readonly string[]
 }
@@ -28,9 +28,9 @@ function clientOf(sandbox: Sandbox): ClerkClient {
 
 /** Walks to the end. */
 export async function walk(sandbox: Sandbox, pageSize: number): Promise<Walk> {
-  const pages: WalkPage[] = []
+  const pages: UserPage[] = []
   const notes = new Set<string>()
-  const walking = walkUsers(clientOf(sandbox), { pageSize, note: (text) => notes.add(text) })
+  const walking = paginateUsers(clientOf(sandbox), { pageSize, note: (text) => notes.add(text) })
   for (;;) {
     const next = await walking.next()
     if (next.done === true) return { pages, complete: next.value.complete, notes: [...notes] }

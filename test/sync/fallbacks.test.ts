@@ -139,7 +139,7 @@ test('where neither cursor nor time leads on, the run is partial and nothing is 
     expect(outcome).toMatchObject({ complete: false, report: { status: 'partial', error: null } })
     expect(exitCodeOf(outcome, { detailedExitcode: false, skipIfRunning: false })).toBe(4)
     expect(outcome.report.counts).toMatchObject({ deleted: 0, updated: 1, withheld: 0 })
-    expect(outcome.report.notes).toContainEqual(expect.stringContaining('lost its thread'))
+    expect(outcome.report.notes).toContainEqual(expect.stringContaining('no longer overlap'))
     const rows = await world.rows()
     expect([...rows.keys()].sort()).toEqual([...before.keys()].sort())
     expect(gone.every((id) => rows.has(id))).toBe(true)

@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { CursorMode, Sandbox, SandboxOptions } from '../../src/dev/sandbox/server.ts'
-import { upTo } from '../support/settled.ts'
-import { expectWhole, longAgo, walk, withUsers } from '../support/walking.ts'
-import { createWorld } from '../support/world.ts'
+import type { CursorMode, Sandbox, SandboxOptions } from '../../../src/dev/sandbox/server.ts'
+import { upTo } from '../../support/settled.ts'
+import { expectWhole, longAgo, walk, withUsers } from '../../support/walking.ts'
+import { createWorld } from '../../support/world.ts'
 
 const modes: readonly CursorMode[] = ['normal', 'refused', 'ignored', 'time-only']
 const ties = fc.constantFrom<NonNullable<SandboxOptions['ties']>>('id', 'id-descending', 'scrambled')
