@@ -3,7 +3,7 @@ import { createClerkClient } from '../clerk/api.ts'
 import type { Config } from '../config/config.ts'
 import { reconcile } from '../sync/reconcile.ts'
 import type { RunDeps, RunOutcome, RunRequest } from '../sync/run-request.ts'
-import type { Target } from './target.ts'
+import type { CommandDatabase } from './database.ts'
 import { version } from './version.ts'
 
 /** The flags that a run itself looks at. */
@@ -17,10 +17,10 @@ export interface RunFlags {
   readonly acceptInstance: string | undefined
 }
 
-/** What the caller brings; it closes the target when the run has ended. */
+/** What the caller brings; it closes the database when the run has ended. */
 export type CommandRunDeps = Pick<RunDeps, 'log' | 'stop' | 'onPhase' | 'onProgress' | 'onChange'> & {
   readonly onWait?: ((what: string) => () => void) | undefined
-  readonly target: Target
+  readonly database: CommandDatabase
   readonly trigger?: RunRequest['trigger']
   readonly tick?: RunRequest['tick']
 }
@@ -38,9 +38,9 @@ const heartbeatConnections = 6
 
 /** Runs once, over connections of its own. Never throws for what an operator can meet. */
 export async function runOnce(config: Config, flags: RunFlags, deps: CommandRunDeps): Promise<RunOutcome> {
-  const { target, log, stop, onProgress, onChange } = deps
-  const database = target.open({ deleteMsMax: config.deleteMsMax })
-  const heartbeatDatabase = target.open({
+  const { database: commandDatabase, log, stop, onProgress, onChange } = deps
+  const database = commandDatabase.open({ deleteMsMax: config.deleteMsMax })
+  const heartbeatDatabase = commandDatabase.open({
     connections: heartbeatConnections,
     applicationName: 'clerk-sync heartbeat',
   })

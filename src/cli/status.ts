@@ -7,9 +7,9 @@ import { readHold } from '../db/hold.ts'
 import { readRuns } from '../db/runs.ts'
 import { readState } from '../db/state.ts'
 import { countRows } from '../db/users.ts'
+import type { CommandDatabase } from './database.ts'
 import type { Output } from './output.ts'
 import { statusLines } from './status-text.ts'
-import type { Target } from './target.ts'
 import { readWithheld } from './withheld.ts'
 
 export interface StatusFlags {
@@ -22,8 +22,12 @@ export interface StatusFlags {
 }
 
 /** Shows the newest runs, newest first. */
-export async function statusCommand(target: Target, output: Output, flags: StatusFlags): Promise<void> {
-  const database = target.open({ connections: 1, applicationName: 'clerk-sync status' })
+export async function statusCommand(
+  commandDatabase: CommandDatabase,
+  output: Output,
+  flags: StatusFlags,
+): Promise<void> {
+  const database = commandDatabase.open({ connections: 1, applicationName: 'clerk-sync status' })
   const { db } = database
   const catalog = await readCatalog(db)
   const state = await readState(db, catalog)

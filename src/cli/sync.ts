@@ -6,11 +6,11 @@ import { exitCodeOf, rejectionLines, summaryOf } from '../sync/report.ts'
 import { logOutcome } from '../sync/run-log.ts'
 import type { RunOutcome } from '../sync/run-request.ts'
 import { clerkIdOf, columnChanges } from './changes.ts'
+import { type CommandDatabase, type OpenEmbeddedPostgres, openCommandDatabase } from './database.ts'
 import { type Format, type Output, sayEmbedded } from './output.ts'
 import { createPlanText, type PlanText } from './plan-text.ts'
 import { type CommandRunDeps, type RunFlags, runOnce } from './run.ts'
 import { stopOnSignals } from './signals.ts'
-import { openTarget, type Target } from './target.ts'
 import { watchWaits } from './waits.ts'
 
 export interface SyncFlags extends RunFlags {
@@ -26,22 +26,29 @@ export interface SyncFlags extends RunFlags {
 const rejectionsShown = 20
 
 /** Runs once. Gives the exit code. Throws `SyncError` for what keeps the run from beginning. */
-export async function syncCommand(config: Config, flags: SyncFlags, output: Output): Promise<number> {
+export async function syncCommand(
+  config: Config,
+  flags: SyncFlags,
+  output: Output,
+  openEmbedded: OpenEmbeddedPostgres | undefined,
+): Promise<number> {
   for (const warning of config.warnings) output.log.warn(warning)
   const stop = new AbortController()
   // Before the database is opened: an embedded Postgres must not be left behind.
   const forget = stopOnSignals(stop, (signal) => output.log.warn({ signal }, 'stopping'))
-  let target: Target | undefined
+  let database: CommandDatabase | undefined
   try {
-    target = await openTarget(config.database, (message) => output.log.info(message)).catch((error) => {
+    database = await openCommandDatabase(config.database, openEmbedded, (message) =>
+      output.log.info(message),
+    ).catch((error) => {
       // Ctrl-C reaches the programs that make the embedded Postgres too.
       throw stop.signal.aborted ? stop.signal.reason : error
     })
-    if (target.embeddedUrl !== undefined) sayEmbedded(target.embeddedUrl, output)
+    if (database.embeddedUrl !== undefined) sayEmbedded(database.embeddedUrl, output)
     const plan = flags.dryRun && output.isText ? createPlanText({ ...flags, say: output.say }) : undefined
     const waits = watchWaits(output)
     const outcome = await runOnce(config, flags, {
-      target,
+      database,
       log: output.log,
       stop,
       onWait: waits.begin,
@@ -55,7 +62,7 @@ export async function syncCommand(config: Config, flags: SyncFlags, output: Outp
   } finally {
     output.progress.stop()
     // The report has been given; what becomes of the connections does not change it.
-    await target?.close().catch((error) => output.log.warn({ err: error }, 'the database did not close'))
+    await database?.close().catch((error) => output.log.warn({ err: error }, 'the database did not close'))
     forget()
   }
 }

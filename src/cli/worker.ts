@@ -7,10 +7,10 @@ import { logOutcome } from '../sync/run-log.ts'
 import type { RunOutcome } from '../sync/run-request.ts'
 import type { ScheduledRun } from '../worker/schedules.ts'
 import { runWorker } from '../worker/worker.ts'
+import { type CommandDatabase, type OpenEmbeddedPostgres, openCommandDatabase } from './database.ts'
 import { type Output, sayEmbedded } from './output.ts'
 import { runOnce } from './run.ts'
 import { stopOnSignals } from './signals.ts'
-import { openTarget, type Target } from './target.ts'
 import { watchWaits } from './waits.ts'
 
 /** Webhooks come in bursts; each holds a connection for a few milliseconds. */
@@ -19,40 +19,49 @@ const webhookConnections = 8
 const closeSecondsMax = 1
 
 /** Runs until a signal. Throws `SyncError` for what keeps it from working at all. */
-export async function workerCommand(config: Config, output: Output): Promise<void> {
+export async function workerCommand(
+  config: Config,
+  output: Output,
+  openEmbedded: OpenEmbeddedPostgres | undefined,
+): Promise<void> {
   const { log } = output
   for (const warning of config.warnings) log.warn(warning)
   const stop = new AbortController()
   const forget = stopOnSignals(stop, (signal) => log.info({ signal }, 'stopping'))
-  let target: Target | undefined
+  let database: CommandDatabase | undefined
   try {
-    target = await openTarget(config.database, (message) => log.info(message))
-    if (target.embeddedUrl !== undefined) sayEmbedded(target.embeddedUrl, output)
-    await serve(config, output, target, stop.signal)
+    database = await openCommandDatabase(config.database, openEmbedded, (message) => log.info(message))
+    if (database.embeddedUrl !== undefined) sayEmbedded(database.embeddedUrl, output)
+    await serve(config, output, database, stop.signal)
   } catch (error) {
     // Ctrl-C reaches the programs that make the embedded Postgres too.
-    if (target !== undefined || !stop.signal.aborted) throw error
+    if (database !== undefined || !stop.signal.aborted) throw error
   } finally {
-    await target
+    await database
       ?.close(closeSecondsMax)
       .catch((error) => log.warn({ err: error }, 'the database did not close'))
     forget()
   }
 }
 
-async function serve(config: Config, { log }: Output, target: Target, signal: AbortSignal): Promise<void> {
+async function serve(
+  config: Config,
+  { log }: Output,
+  database: CommandDatabase,
+  signal: AbortSignal,
+): Promise<void> {
   await runWorker({
     http: config.http,
     schedule: config.schedule,
     policy: config.policy,
     webhookSecrets: config.clerk.webhookSecrets,
-    database: target.open({
+    database: database.open({
       connections: webhookConnections,
       applicationName: 'clerk-sync worker',
       deleteMsMax: config.deleteMsMax,
     }),
     clerk: () => createClerkClient({ ...config.clerk, signal }),
-    run: runsOf(config, target, log, signal),
+    run: runsOf(config, database, log, signal),
     log,
     signal,
   })
@@ -61,7 +70,7 @@ async function serve(config: Config, { log }: Output, target: Target, signal: Ab
 /** The runs of a worker's life, each over connections of its own and with a line in the log. */
 export function runsOf(
   config: Config,
-  target: Target,
+  database: CommandDatabase,
   log: Output['log'],
   signal: AbortSignal,
 ): (asked: ScheduledRun) => Promise<RunOutcome> {
@@ -77,7 +86,7 @@ export function runsOf(
     }
     const waits = watchWaits({ progress: noProgress, log })
     const outcome = await runOnce(config, flags, {
-      ...{ target, log, trigger, tick, stop },
+      ...{ database, log, trigger, tick, stop },
       onWait: waits.begin,
       onPhase: waits.phase,
       onProgress: waits.move,

@@ -211,7 +211,7 @@ function withSandbox(problem: string): string {
 
 /** The compiled build leaves `dev/` out, and with it the sandbox and the embedded Postgres. */
 function isSourceCheckout(): boolean {
-  return existsSync(new URL('../dev/embedded-postgres.ts', import.meta.url))
+  return existsSync(new URL('../dev/cli.ts', import.meta.url))
 }
 
 /** What is set among the variables we know. */

@@ -56,7 +56,7 @@ function added(git: (...args: string[]) => string, tag: string): string[] {
   const migrations = git('diff', '--name-only', '--diff-filter=A', tag, '--', 'drizzle')
   return [
     ...all('.env.example', /^#? ?([A-Z][A-Z0-9_]+)=/gm),
-    ...all('src/main.ts', /'(--[a-z-]+)/g),
+    ...all('src/cli/program.ts', /'(--[a-z-]+)/g),
     ...scripts(now('package.json')).filter((name) => !knownScripts.has(name)),
     ...[...migrations.matchAll(/^drizzle\/(\d+_\w+)\.sql$/gm)].map(([, name = '']) => name),
   ]

@@ -5,10 +5,11 @@ import { once } from 'node:events'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { refuseSwallowed } from '../cli/command-line.ts'
+import { openCommandDatabase } from '../cli/database.ts'
 import { outliveReaders, sayError } from '../cli/output.ts'
-import { openTarget } from '../cli/target.ts'
 import { loadDatabase } from '../config/config.ts'
 import { exitCodeOfError } from '../sync/report.ts'
+import { openEmbeddedPostgres } from './embedded-postgres/embedded-postgres.ts'
 
 // Ctrl-C reaches the browser too; this process stays for the embedded Postgres.
 process.on('SIGINT', () => {}).on('SIGTERM', () => {})
@@ -20,13 +21,15 @@ try {
     ['port', 'host'].map((name) => ({ name, takesValue: true })),
     process.argv.slice(2),
   )
-  const { database, warnings } = loadDatabase()
+  const { database: configured, warnings } = loadDatabase()
   for (const warning of warnings) process.stderr.write(`${warning}\n`)
-  const target = await openTarget(database, (message) => process.stderr.write(`${message}\n`))
+  const database = await openCommandDatabase(configured, openEmbeddedPostgres, (message) =>
+    process.stderr.write(`${message}\n`),
+  )
   try {
-    process.exitCode = await runStudio('url' in database ? database.url : (target.embeddedUrl ?? ''))
+    process.exitCode = await runStudio('url' in configured ? configured.url : (database.embeddedUrl ?? ''))
   } finally {
-    await target.close()
+    await database.close()
   }
 } catch (error) {
   sayError(error)

@@ -1,11 +1,12 @@
 // `npm run db:up`: keeps the embedded Postgres up until Ctrl+C, for psql, a table browser or anything else that is to look
 // at it between two commands.
+import { openCommandDatabase } from '../cli/database.ts'
 import { outliveReaders, sayError } from '../cli/output.ts'
 import { stopOnSignals } from '../cli/signals.ts'
-import { openTarget } from '../cli/target.ts'
 import { loadDatabase } from '../config/config.ts'
 import { isSyncError, SyncError } from '../errors.ts'
 import { exitCodeOfError } from '../sync/report.ts'
+import { openEmbeddedPostgres } from './embedded-postgres/embedded-postgres.ts'
 
 const stop = new AbortController()
 stopOnSignals(stop, () => {})
@@ -21,19 +22,21 @@ try {
 }
 
 async function keepUp(): Promise<void> {
-  const { database, warnings } = loadDatabase()
+  const { database: configured, warnings } = loadDatabase()
   for (const warning of warnings) process.stderr.write(`${warning}\n`)
-  if ('url' in database) {
+  if ('url' in configured) {
     throw new SyncError('configuration', 'DATABASE_URL is set, so the embedded Postgres is not used', {
       hint: 'Look at the database of DATABASE_URL, or start this as `DATABASE_URL= npm run db:up`.',
     })
   }
-  const target = await openTarget(database, (message) => process.stderr.write(`${message}\n`))
+  const database = await openCommandDatabase(configured, openEmbeddedPostgres, (message) =>
+    process.stderr.write(`${message}\n`),
+  )
   try {
-    process.stdout.write(instructions(target.embeddedUrl ?? ''))
+    process.stdout.write(instructions(database.embeddedUrl ?? ''))
     await untilAborted(stop.signal)
   } finally {
-    await target.close()
+    await database.close()
   }
 }
 

@@ -186,7 +186,7 @@ export async function openShop(
 }
 
 /** What the scripts of package.json run, without the time that npm takes. */
-export const clerkSyncFromSource = [process.execPath, '--import', 'tsx', 'src/main.ts']
+export const clerkSyncFromSource = [process.execPath, '--import', 'tsx', 'src/dev/cli.ts']
 
 let built: Promise<Build> | undefined
 

@@ -106,6 +106,16 @@ test('production, a live key and the compiled build refuse to make one', async (
   expect(shop.sandbox.requests).toEqual([])
 })
 
+test('what bin and image run has none, also in a source checkout', async (context) => {
+  const shop = await openShopWithoutDatabase(context)
+  const command = [process.execPath, '--import', 'tsx', 'src/main.ts', 'sync']
+  const ended = await shop.project.start(command, shop.env).ended
+  expect(ended.code).toBe(78)
+  expect(ended.stderr).toContain('Set DATABASE_URL. Only the npm scripts of a source checkout')
+  expect(await readdir(shop.project.directory)).not.toContain('.data')
+  expect(shop.sandbox.requests).toEqual([])
+})
+
 test('db:up keeps it up until a signal, at the address that other commands use, and stops it then', async (context) => {
   const shop = await openShopWithoutDatabase(context)
   const up = shop.project.start(['npm', 'run', '--silent', 'db:up'], {})

@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path'
 import postgres from 'postgres'
 import { openDatabase } from '../../src/db/database.ts'
 import { migrate } from '../../src/db/migrate.ts'
-import { runAs } from '../../src/dev/postgres-home.ts'
+import { runAs } from '../../src/dev/embedded-postgres/home.ts'
 import { startServer } from '../support/server.ts'
 
 export interface OwnServer {

@@ -119,7 +119,7 @@ test.concurrent('a worker that takes its time after SIGINT still ends in good or
     const from = performance.now()
     while (performance.now() - from < 1000) {
       expect((await alive()).map(({ command }) => command)).toContain(
-        `${process.execPath} --import tsx src/main.ts worker`,
+        `${process.execPath} --import tsx src/dev/cli.ts worker`,
       )
     }
   })
@@ -138,7 +138,7 @@ test.concurrent('when the tunnel dies the worker ends in good order', async (con
 test.concurrent('when the worker is killed the tunnel ends', async (context) => {
   const { running, alive } = await startBoth(context)
   for (const { pid, command } of await alive())
-    if (command.includes('src/main.ts')) process.kill(pid, 'SIGKILL')
+    if (command.includes('src/dev/cli.ts')) process.kill(pid, 'SIGKILL')
   expect((await running.ended).code).not.toBe(0)
   expect(await alive()).toEqual([])
 })

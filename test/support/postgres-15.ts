@@ -3,8 +3,8 @@
 import { randomBytes } from 'node:crypto'
 import { chown, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { freePort } from '../../src/dev/postgres-cluster.ts'
-import { clusterOf, prepareHome, runAs } from '../../src/dev/postgres-home.ts'
+import { freePort } from '../../src/dev/embedded-postgres/cluster.ts'
+import { clusterOf, prepareHome, runAs } from '../../src/dev/embedded-postgres/home.ts'
 import { postgres15Folder } from './environments.ts'
 
 /** Starts it on a free port. Whoever ends it goes by postmaster.pid. */

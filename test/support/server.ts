@@ -5,7 +5,7 @@ import { once } from 'node:events'
 import { chmod, mkdtemp, rm, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { openEmbeddedPostgres } from '../../src/dev/embedded-postgres.ts'
+import { openEmbeddedPostgres } from '../../src/dev/embedded-postgres/embedded-postgres.ts'
 import { openPostgres15 } from './postgres-15.ts'
 
 export interface Server {

@@ -1,7 +1,7 @@
 // Months of a worker in seconds: what the command does for each tick, two hundred times in one process.
 import { getEventListeners } from 'node:events'
 import { expect, test } from 'vitest'
-import { openTarget } from '../../src/cli/target.ts'
+import { openCommandDatabase } from '../../src/cli/database.ts'
 import { runsOf } from '../../src/cli/worker.ts'
 import { loadConfig } from '../../src/config/config.ts'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
@@ -19,14 +19,14 @@ test('200 passes leave neither listeners nor connections behind, and warn of not
     DATABASE_URL: world.database.url,
   }
   const config = loadConfig(env, import.meta.dirname)
-  const target = await openTarget(config.database, () => {})
-  context.onTestFinished(() => target.close(1))
+  const database = await openCommandDatabase(config.database, undefined, () => {})
+  context.onTestFinished(() => database.close(1))
   const warnings: string[] = []
   const onWarning = ({ name }: Error) => void warnings.push(name)
   process.on('warning', onWarning)
   context.onTestFinished(() => void process.off('warning', onWarning))
   const lifetime = new AbortController()
-  const run = runsOf(config, target, logTo({ write() {} }, 'info'), lifetime.signal)
+  const run = runsOf(config, database, logTo({ write() {} }, 'info'), lifetime.signal)
   const connections = async () => {
     const [row] = await world.database.sql<{ count: number }[]>`
       select count(*)::int from pg_stat_activity where datname = current_database()`

@@ -4,15 +4,15 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { changeLines } from '../../cli/changes.ts'
+import { openCommandDatabase } from '../../cli/database.ts'
 import { type RunFlags, runOnce } from '../../cli/run.ts'
-import { openTarget } from '../../cli/target.ts'
 import { loadConfig } from '../../config/config.ts'
 import { openDatabase } from '../../db/database.ts'
 import { createLog } from '../../log.ts'
 import type { ShownChange } from '../../sync/pass.ts'
 import { exitCodeOf, summaryOf } from '../../sync/report.ts'
 import type { RunOutcome } from '../../sync/run-request.ts'
-import { type EmbeddedPostgres, openEmbeddedPostgres } from '../embedded-postgres.ts'
+import { type EmbeddedPostgres, openEmbeddedPostgres } from '../embedded-postgres/embedded-postgres.ts'
 import { seedUsers } from '../sandbox/seed.ts'
 import { type Sandbox, startSandbox } from '../sandbox/server.ts'
 import { type Endpoint, openEndpoint } from './endpoint.ts'
@@ -173,10 +173,10 @@ async function play(
   const config = configure()
   const changes: ShownChange[] = []
   show(`$ ${commandOf(flags)}`)
-  const target = await openTarget(config.database, () => {})
+  const database = await openCommandDatabase(config.database, undefined, () => {})
   try {
     const outcome = await runOnce(config, flags, {
-      target,
+      database,
       log: createLog({ level: 'silent', destination: 'stderr', pretty: false }),
       stop,
       onProgress() {},
@@ -187,7 +187,7 @@ async function play(
     show(`${summaryOf(outcome.report)}; exit ${exitCode}`)
     return { ...outcome, exitCode, changes }
   } finally {
-    await target.close()
+    await database.close()
   }
 }
 

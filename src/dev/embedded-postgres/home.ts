@@ -21,7 +21,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join, relative, resolve } from 'node:path'
 import { promisify } from 'node:util'
-import { SyncError } from '../errors.ts'
+import { SyncError } from '../../errors.ts'
 
 /** The user that Postgres runs as. */
 export interface Account {

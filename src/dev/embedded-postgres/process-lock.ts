@@ -5,7 +5,7 @@ import { randomBytes } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { readlink, symlink, unlink } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { SyncError } from '../errors.ts'
+import { SyncError } from '../../errors.ts'
 import { ownPlace, whereIs } from './place.ts'
 
 /** Longer than a first start on a slow machine takes, crash recovery included. */

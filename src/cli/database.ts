@@ -1,10 +1,16 @@
-// The database that a command works on: the one of DATABASE_URL, or the project's own Postgres, which a source checkout
-// starts for a laptop. A command that ends stops that one again, unless another still uses it.
+// The database that a command works on: the one of DATABASE_URL, or the embedded Postgres that a source checkout has for a
+// laptop. A command that ends stops that one again, unless another still uses it.
 import type { Config } from '../config/config.ts'
 import { type Database, openDatabase } from '../db/database.ts'
-import { isSyncError, SyncError } from '../errors.ts'
+import { SyncError } from '../errors.ts'
 
-export interface Target {
+/** Starts the embedded Postgres, or joins the one that another command has started. */
+export type OpenEmbeddedPostgres = (options: {
+  readonly directory: string
+  readonly onProgress: (message: string) => void
+}) => Promise<{ readonly url: string; release(): Promise<void> }>
+
+export interface CommandDatabase {
   /** A pool of its own; `close` ends it too. */
   open(options?: { connections?: number; applicationName?: string; deleteMsMax?: number }): Database
   /** Where the embedded Postgres listens; undefined for a database of the operator's own. */
@@ -16,13 +22,18 @@ export interface Target {
 /** The folder of the embedded default, below the working directory. */
 const dataFolder = '.data'
 
-/** Finds the database, and starts it if it is the embedded one. Throws `configuration` or `transient`. */
-export async function openTarget(
+/**
+ * Finds the database, and starts it with `openEmbedded` if no URL is configured. Throws `configuration`, also where
+ * `openEmbedded` is undefined, or `transient`.
+ */
+export async function openCommandDatabase(
   database: Config['database'],
-  say: (message: string) => void,
-): Promise<Target> {
+  openEmbedded: OpenEmbeddedPostgres | undefined,
+  onProgress: (message: string) => void,
+): Promise<CommandDatabase> {
+  if (!('url' in database) && openEmbedded === undefined) throw withoutEmbedded()
   const opened = new Set<Database>()
-  const embedded = 'url' in database ? undefined : await openEmbedded(say)
+  const embedded = 'url' in database ? undefined : await openEmbedded?.({ directory: dataFolder, onProgress })
   const url = 'url' in database ? database.url : (embedded?.url ?? '')
   return {
     embeddedUrl: embedded?.url,
@@ -48,26 +59,12 @@ export async function openTarget(
   }
 }
 
-interface Embedded {
-  readonly url: string
-  release(): Promise<void>
-}
-
-/** The one way into `dev/`, which the compiled build leaves out: a name that the compiler does not follow. */
-async function openEmbedded(say: (message: string) => void): Promise<Embedded> {
-  const room = new URL('../dev/embedded-postgres.ts', import.meta.url).href
-  try {
-    const { openEmbeddedPostgres } = await import(room)
-    return await openEmbeddedPostgres({ directory: dataFolder, onProgress: say })
-  } catch (error) {
-    if (isSyncError(error)) throw error
-    throw new SyncError(
-      'configuration',
-      'DATABASE_URL is not set, and the embedded Postgres is not at hand',
-      {
-        hint: 'Set DATABASE_URL. Only a source checkout with its development dependencies has an embedded Postgres.',
-        cause: error,
-      },
-    )
-  }
+function withoutEmbedded(): SyncError {
+  return new SyncError(
+    'configuration',
+    'DATABASE_URL is not set, and this command has no embedded Postgres',
+    {
+      hint: 'Set DATABASE_URL. Only the npm scripts of a source checkout have an embedded Postgres.',
+    },
+  )
 }

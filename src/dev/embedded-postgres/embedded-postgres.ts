@@ -5,7 +5,7 @@ import { realpath } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
-import { SyncError } from '../errors.ts'
+import { SyncError } from '../../errors.ts'
 import {
   dataOf,
   diskFull,
@@ -16,8 +16,8 @@ import {
   readPostmaster,
   startPostgres,
   stopPostgres,
-} from './postgres-cluster.ts'
-import { type Home, otherWay, prepareHome } from './postgres-home.ts'
+} from './cluster.ts'
+import { type Home, otherWay, prepareHome } from './home.ts'
 import { withProcessLock } from './process-lock.ts'
 
 /** A running Postgres of the project's own. */

@@ -1,9 +1,9 @@
 // `npm run demo`: the whole story on a bare machine, for somebody who has just cloned the project. It reads no `.env`, no
 // DATABASE_URL and no CLERK_*, checks every claim that it makes, and leaves nothing behind, also after Ctrl-C.
 import { constants } from 'node:os'
-import { isSyncError, SyncError } from '../errors.ts'
-import { openStage, type Stage } from './demo/stage.ts'
-import { steps } from './demo/steps.ts'
+import { isSyncError, SyncError } from '../../errors.ts'
+import { openStage, type Stage } from './stage.ts'
+import { steps } from './steps.ts'
 
 const stop = new AbortController()
 const stopBy = (signal: NodeJS.Signals) =>

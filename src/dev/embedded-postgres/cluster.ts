@@ -5,9 +5,9 @@ import { existsSync, readFileSync } from 'node:fs'
 import { chown, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
-import { SyncError } from '../errors.ts'
+import { SyncError } from '../../errors.ts'
+import { clusterOf, type Home, type Outcome, otherWay, prepareBinaries, runAs } from './home.ts'
 import { isSameKernel, ownPlace, whereIs } from './place.ts'
-import { clusterOf, type Home, type Outcome, otherWay, prepareBinaries, runAs } from './postgres-home.ts'
 import { isProcessAlive } from './process-lock.ts'
 
 const logBytesMax = 10_000_000
