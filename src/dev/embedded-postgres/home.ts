@@ -131,8 +131,7 @@ async function accountOf(home: string): Promise<Account | undefined> {
   if (!isRoot()) return undefined
   const found = await stat(clusterOf(home)).catch(() => undefined)
   if (found !== undefined && found.uid !== 0) return { uid: found.uid, gid: found.gid }
-  const account =
-    (await accountNamed('postgres')) ?? (await accountNamed('nobody')) ?? (await createAccount())
+  const account = (await accountNamed('postgres')) ?? (await accountNamed('nobody'))
   if (account !== undefined) return account
   throw new SyncError(
     'configuration',
@@ -151,11 +150,6 @@ async function accountNamed(name: string): Promise<Account | undefined> {
   if (uid.code !== 0 || gid.code !== 0) return undefined
   const account = { uid: Number(uid.output), gid: Number(gid.output) }
   return account.uid === 0 ? undefined : account
-}
-
-async function createAccount(): Promise<Account | undefined> {
-  await runAs(undefined, 'useradd', ['--system', '--user-group', '--no-create-home', 'postgres'])
-  return accountNamed('postgres')
 }
 
 /** The folder that belongs to the account: the data and the log. */
