@@ -2,7 +2,7 @@
 // about every user at every moment, which the checks hold the table against.
 import { createClock } from '../../src/dev/sandbox/clock.ts'
 import { createFaults, type FaultOptions, type RecordedRequest, spoil } from '../../src/dev/sandbox/faults.ts'
-import { LIMIT_DEFAULT, Refusal } from '../../src/dev/sandbox/query.ts'
+import { defaultLimit, Refusal } from '../../src/dev/sandbox/query.ts'
 import type { Random } from '../../src/dev/sandbox/random.ts'
 import {
   answerCount,
@@ -12,7 +12,7 @@ import {
   type Behaviour,
 } from '../../src/dev/sandbox/reads.ts'
 import { errorReply, jsonReply, type Reply } from '../../src/dev/sandbox/reply.ts'
-import { UserStore } from '../../src/dev/sandbox/store.ts'
+import { createUserStore, type UserStore } from '../../src/dev/sandbox/store.ts'
 import type { SandboxUser, UserParts } from '../../src/dev/sandbox/user.ts'
 import type { WebhookEvent } from '../../src/dev/sandbox/webhooks.ts'
 import type { SimulationOptions } from './options.ts'
@@ -81,7 +81,7 @@ export class SimulatedClerk {
     this.options = options
     this.instanceId = instanceId
     this.clock = createClock({ at, frozen: true })
-    this.users = new UserStore({ clock: this.clock, instanceId, ties: options.ties })
+    this.users = createUserStore({ clock: this.clock, instanceId, ties: options.ties })
     this.behaviour = {
       environmentType: 'production',
       listingLagMs: 0,
@@ -223,7 +223,7 @@ export class SimulatedClerk {
     const request = { endpoint, method: 'GET', path, query, at: this.now(), status: 0 } as const
     const right = this.rightAnswer(endpoint, path, query)
     const fault = this.faults.take(request)
-    const limit = Number(query.get('limit')) || LIMIT_DEFAULT
+    const limit = Number(query.get('limit')) || defaultLimit
     const reply = fault === undefined ? right : spoil(right, fault, limit)
     const heard = {
       request: { ...request, status: reply.status },

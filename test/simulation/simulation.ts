@@ -2,7 +2,7 @@
 // code under test is started is in processes.ts, the steps of the history are in steps.ts, what must hold in checks.ts.
 import { readCatalog, type TableCatalog } from '../../src/db/catalog.ts'
 import type { Random } from '../../src/dev/sandbox/random.ts'
-import { INSTANCE_ID } from '../../src/dev/sandbox/seed.ts'
+import { sandboxInstanceId } from '../../src/dev/sandbox/seed.ts'
 import { SyncError } from '../../src/errors.ts'
 import type { RunOutcome } from '../../src/sync/run-request.ts'
 import { captureHeartbeats } from './beats.ts'
@@ -53,7 +53,7 @@ export class Simulation {
     this.server = server
     this.snapshot = snapshot
     this.postgresNow = startMs + scenario.options.skewMs
-    this.clerk = new SimulatedClerk(scenario.options, startMs, INSTANCE_ID)
+    this.clerk = new SimulatedClerk(scenario.options, startMs, sandboxInstanceId)
     this.otherClerk = new SimulatedClerk(scenario.options, startMs, otherInstanceId)
     for (let user = 0; user < otherUsers; user++) this.otherClerk.create({ first_name: `Other ${user}` })
     this.checks = new Checks(this.clerk, scenario.options)

@@ -101,7 +101,7 @@ export interface Faults {
 }
 
 /** The instance that `another-instance` names unless told otherwise. */
-const ANOTHER_INSTANCE = 'ins_9zYxWvUtSrQpOnMlKjIhGfEdCbA'
+const anotherInstance = 'ins_9zYxWvUtSrQpOnMlKjIhGfEdCbA'
 
 type Json = Record<string, unknown>
 
@@ -147,7 +147,7 @@ function duplicated(users: unknown[], index: number, limit: number): unknown[] {
   return users.length === 0 ? users : twice.slice(0, Math.max(limit, 2))
 }
 
-const STATUS_ERRORS: Record<number, readonly [code: string, message: string]> = {
+const statusErrors: Record<number, readonly [code: string, message: string]> = {
   400: ['bad_request', 'Bad request'],
   401: ['clerk_key_invalid', 'The provided Clerk Secret Key is invalid.'],
   403: ['authorization_invalid', 'You are not authorized to perform this request'],
@@ -160,7 +160,7 @@ const STATUS_ERRORS: Record<number, readonly [code: string, message: string]> = 
 
 function statusReply(status: number, retryAfter: number | Date | undefined): Reply {
   if (status === 502) return htmlReply(502, '502 Bad Gateway')
-  const [code, message] = STATUS_ERRORS[status] ?? ['unexpected_error', 'Unexpected error']
+  const [code, message] = statusErrors[status] ?? ['unexpected_error', 'Unexpected error']
   if (retryAfter === undefined) return errorReply(status, code, message)
   const header = typeof retryAfter === 'number' ? String(retryAfter) : retryAfter.toUTCString()
   return errorReply(status, code, message, { headers: { 'retry-after': header } })
@@ -212,7 +212,7 @@ export function spoil(right: Reply, fault: FaultOptions, limit: number): Reply {
     case 'count-string':
       return changedCount(right, String)
     case 'another-instance':
-      return { ...right, value: { ...(right.value as Json), id: fault.instanceId ?? ANOTHER_INSTANCE } }
+      return { ...right, value: { ...(right.value as Json), id: fault.instanceId ?? anotherInstance } }
     case 'trickle':
       return { ...right, wire: kind, bytesPerSecond: n ?? 100 }
     case 'truncated':

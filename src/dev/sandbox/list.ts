@@ -26,36 +26,36 @@ export interface FilterRules {
 type Test = (entry: Entry) => boolean
 
 /** The identifiers of a user by the filter that asks for them. */
-const IDENTIFIER_ARRAYS: Record<string, string> = {
+const identifierArrays: Record<string, string> = {
   email_address: 'email_addresses',
   phone_number: 'phone_numbers',
   web3_wallet: 'web3_wallets',
 }
 
 function textsOf(entry: Entry, name: string): string[] {
-  const array = IDENTIFIER_ARRAYS[name]
+  const array = identifierArrays[name]
   const found: unknown = array === undefined ? [propertyOf(entry, name)] : propertyOf(entry, array)
   if (!Array.isArray(found)) return []
   const texts: unknown[] = array === undefined ? found : found.map((element) => element?.[name])
   return texts.filter((text) => typeof text === 'string')
 }
 
-const NAMES = ['first_name', 'last_name']
+const nameProperties = ['first_name', 'last_name']
 /** Where each partial match looks. */
-const SEARCHED: Record<string, readonly string[]> = {
-  query: ['id', 'email_address', 'phone_number', 'username', 'web3_wallet', ...NAMES],
+const searchedBy: Record<string, readonly string[]> = {
+  query: ['id', 'email_address', 'phone_number', 'username', 'web3_wallet', ...nameProperties],
   email_address_query: ['email_address'],
   phone_number_query: ['phone_number'],
   username_query: ['username'],
-  name_query: NAMES,
+  name_query: nameProperties,
 }
 
 function partialTest(name: string, text: string): Test {
-  const searched = SEARCHED[name] ?? []
+  const searched = searchedBy[name] ?? []
   const byFullName = searched.includes('first_name')
   return (entry) => {
     const texts = searched.flatMap((property) => textsOf(entry, property))
-    if (byFullName) texts.push(NAMES.flatMap((property) => textsOf(entry, property)).join(' '))
+    if (byFullName) texts.push(nameProperties.flatMap((property) => textsOf(entry, property)).join(' '))
     return texts.some((candidate) => candidate.toLowerCase().includes(text))
   }
 }

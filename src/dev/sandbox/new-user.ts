@@ -103,7 +103,7 @@ export function propertiesOf(parts: UserParts): Partial<SandboxUser> {
   return properties
 }
 
-const IDENTIFIERS = [
+const identifierParts = [
   'email_address',
   'email_addresses',
   'phone_number',
@@ -116,7 +116,7 @@ const IDENTIFIERS = [
 /** A whole user from parts. Without any identifier it gets an address of its own, since Clerk lets nobody in without one. */
 export function buildUser(parts: UserParts, instanceId: string, at: number, random: Random): SandboxUser {
   const id = parts.id ?? ksuid('user_', at, random)
-  const named = IDENTIFIERS.some((property) => parts[property] !== undefined)
+  const named = identifierParts.some((property) => parts[property] !== undefined)
   const identified = named ? parts : { ...parts, email_address: `${id.slice(-12).toLowerCase()}@example.com` }
   const user: SandboxUser = {
     id,

@@ -1,12 +1,12 @@
 // Reads the query string of a listing as Clerk's document describes it: unknown parameters are ignored, malformed ones
 // refused. What the document leaves open is an option of the sandbox.
-import { ORDER_FIELDS, type OrderField } from './world.ts'
+import { type OrderField, orderFields } from './world.ts'
 
 /** Clerk's page size where none, or none that it accepts, is asked for. */
-export const LIMIT_DEFAULT = 10
-const LIMIT_MAX = 500
+export const defaultLimit = 10
+const limitMax = 500
 /** The most values that a repeatable filter takes. */
-const VALUES_MAX = 100
+const valuesMax = 100
 
 /** A parameter that Clerk answers with 422. */
 export class Refusal extends Error {
@@ -63,7 +63,7 @@ const unspaced = (value: string) => value.replace(/^ /, '+')
 
 function values(query: URLSearchParams, name: string): string[] {
   const all = query.getAll(name).map(unspaced)
-  if (all.length > VALUES_MAX) throw new Refusal(name, `${name} takes up to ${VALUES_MAX} values.`)
+  if (all.length > valuesMax) throw new Refusal(name, `${name} takes up to ${valuesMax} values.`)
   return all
 }
 
@@ -133,16 +133,16 @@ export function readFilters(query: URLSearchParams): Filters {
 
 function limit(query: URLSearchParams, badLimit: BadLimit): number {
   const text = query.get('limit')
-  if (text === null) return LIMIT_DEFAULT
+  if (text === null) return defaultLimit
   const wanted = /^\d{1,9}$/.test(text) ? Number(text) : 0
-  if (wanted >= 1 && wanted <= LIMIT_MAX) return wanted
-  if (badLimit === 'refuse') throw new Refusal('limit', `limit must be an integer from 1 to ${LIMIT_MAX}.`)
-  return LIMIT_DEFAULT
+  if (wanted >= 1 && wanted <= limitMax) return wanted
+  if (badLimit === 'refuse') throw new Refusal('limit', `limit must be an integer from 1 to ${limitMax}.`)
+  return defaultLimit
 }
 
 function order(query: URLSearchParams): { field: OrderField; descending: boolean } {
   const text = unspaced(query.get('order_by') ?? '-created_at')
-  const field = ORDER_FIELDS.find((name) => name === text.replace(/^[+-]/, ''))
+  const field = orderFields.find((name) => name === text.replace(/^[+-]/, ''))
   if (field === undefined)
     throw new Refusal('order_by', 'order_by names no property that users can be ordered by.')
   return { field, descending: text.startsWith('-') }

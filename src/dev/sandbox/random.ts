@@ -1,12 +1,12 @@
 // Random numbers and ids from a seed: the same seed gives the same users, so that a failure can be repeated.
 
-const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+const base62Digits = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 /** 62⁵ fits into the 32 bits of one draw: five characters cost one number. */
-const BASE62_POWER_5 = 62 ** 5
+const base62Power5 = 62 ** 5
 /** Clerk's ids are KSUIDs: 32 bits of seconds since this date, then 128 random bits, in 27 base62 characters. */
-const KSUID_EPOCH_SECONDS = 1_400_000_000
+const ksuidEpochSeconds = 1_400_000_000
 /** How far one second moves the first six of the 27 characters. */
-const KSUID_STEP = 2 ** 128 / 62 ** 21
+const ksuidStep = 2 ** 128 / 62 ** 21
 
 /** A small deterministic generator (mulberry32). */
 export interface Random {
@@ -48,7 +48,8 @@ export function seedOf(text: string): number {
 
 function base62(value: number, length: number): string {
   let text = ''
-  for (let rest = value; text.length < length; rest = Math.floor(rest / 62)) text = BASE62[rest % 62] + text
+  for (let rest = value; text.length < length; rest = Math.floor(rest / 62))
+    text = base62Digits[rest % 62] + text
   return text
 }
 
@@ -57,8 +58,8 @@ function base62(value: number, length: number): string {
  * Times outside the range of a KSUID count as its nearest end.
  */
 export function ksuid(prefix: string, ms: number, random: Random): string {
-  const seconds = Math.min(Math.max(Math.floor(ms / 1000) - KSUID_EPOCH_SECONDS, 0), 2 ** 32 - 1)
-  let id = prefix + base62(Math.floor((seconds + random.fraction()) * KSUID_STEP), 6)
-  for (let part = 0; part < 4; part += 1) id += base62(random.below(BASE62_POWER_5), 5)
+  const seconds = Math.min(Math.max(Math.floor(ms / 1000) - ksuidEpochSeconds, 0), 2 ** 32 - 1)
+  let id = prefix + base62(Math.floor((seconds + random.fraction()) * ksuidStep), 6)
+  for (let part = 0; part < 4; part += 1) id += base62(random.below(base62Power5), 5)
   return id + base62(random.below(62), 1)
 }

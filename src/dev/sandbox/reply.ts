@@ -18,11 +18,11 @@ export interface Reply {
 }
 
 /** Exactly this, without a charset: some clients take anything else for text. */
-const JSON_TYPE = 'application/json'
+const jsonType = 'application/json'
 
 /** The value as JSON. */
 export function jsonReply(value: unknown, status = 200, headers: Record<string, string> = {}): Reply {
-  return { status, value, headers: { 'content-type': JSON_TYPE, ...headers } }
+  return { status, value, headers: { 'content-type': jsonType, ...headers } }
 }
 
 /** Clerk's error body with one error. */

@@ -1,6 +1,6 @@
 // Names for the seed: invented combinations, and the shapes of names that break software.
 
-export const GIVEN_NAMES: readonly [string, ...string[]] = [
+export const givenNames: readonly [string, ...string[]] = [
   'Ada',
   'Bela',
   'Carla',
@@ -29,7 +29,7 @@ export const GIVEN_NAMES: readonly [string, ...string[]] = [
   'Zoe',
 ]
 
-export const FAMILY_NAMES: readonly [string, ...string[]] = [
+export const familyNames: readonly [string, ...string[]] = [
   'Acker',
   'Berg',
   'Castel',
@@ -58,7 +58,7 @@ export const FAMILY_NAMES: readonly [string, ...string[]] = [
 ]
 
 /** First and last name in other scripts, directions and compositions. */
-export const NAMES_IN_MANY_SCRIPTS: readonly (readonly [string, string])[] = [
+export const namesInManyScripts: readonly (readonly [string, string])[] = [
   ['ليلى', 'الحداد'],
   ['שירה', 'כהן'],
   ['小明', '王'],
@@ -78,7 +78,7 @@ export const NAMES_IN_MANY_SCRIPTS: readonly (readonly [string, string])[] = [
 ]
 
 /** Names of nothing but space: blanks, a no-break space, a zero-width space, an ideographic space. */
-export const WHITESPACE_NAMES: readonly [string, ...string[]] = ['   ', '\u00A0', '\u200B', '\u3000', ' \t\n']
+export const whitespaceNames: readonly [string, ...string[]] = ['   ', '\u00A0', '\u200B', '\u3000', ' \t\n']
 
 /** Longer than any form would take, with a character outside the basic plane at its end. */
-export const LONG_NAME = `${'Maximiliane-Wolfeschlegelsteinhausen'.repeat(28)}𝔘`
+export const longName = `${'Maximiliane-Wolfeschlegelsteinhausen'.repeat(28)}𝔘`

@@ -3,30 +3,24 @@
 
 import { buildUser, emailAddress, verification } from './new-user.ts'
 import { ksuid, type Random, randomFrom } from './random.ts'
-import {
-  FAMILY_NAMES,
-  GIVEN_NAMES,
-  LONG_NAME,
-  NAMES_IN_MANY_SCRIPTS,
-  WHITESPACE_NAMES,
-} from './seed-names.ts'
+import { familyNames, givenNames, longName, namesInManyScripts, whitespaceNames } from './seed-names.ts'
 import type { SandboxUser, UserParts } from './user.ts'
 
 /** Every how many users an odd one comes; with as many kinds as below, 200 users hold one of each. */
-const ODD_EVERY = 5
-const DAY_MS = 86_400_000
+const oddEvery = 5
+const dayMs = 86_400_000
 /** How far back ordinary sign-ups reach. */
-const AGE_MAX_MS = 4 * 365 * DAY_MS
+const ageMsMax = 4 * 365 * dayMs
 /** The default present of a seed, earlier than any run, so that everybody has long settled. */
-const SEED_NOW = Date.UTC(2026, 0, 1)
+const seedNow = Date.UTC(2026, 0, 1)
 /** The instance that users belong to unless told otherwise. */
-export const INSTANCE_ID = 'ins_2sandboxSandboxSandboxSand1'
+export const sandboxInstanceId = 'ins_2sandboxSandboxSandboxSand1'
 /** The largest group of users imported with one `created_at`. */
-const GROUP_MAX = 60
+const groupMax = 60
 /** The share of users that begin such a group. */
-const GROUP_SHARE = 1 / 150
+const groupShare = 1 / 150
 /** Every how many users one brings a date from before 1970 along. */
-const ANCIENT_EVERY = 97
+const ancientEvery = 97
 
 /** What an odd kind needs to know to make its parts. */
 interface Making {
@@ -95,10 +89,10 @@ function googleAccount(making: Making): UserParts {
 }
 
 /** Stands for a property that the JSON does not have. */
-const ABSENT = undefined as never
+const absentProperty = undefined as never
 
 /** The odd kinds. */
-const ODD: readonly ((making: Making) => UserParts)[] = [
+const oddKinds: readonly ((making: Making) => UserParts)[] = [
   primarySecond,
   (making) => ({
     email_addresses: [unverified(making, making.email), unverified(making, `other.${making.email}`)],
@@ -114,10 +108,10 @@ const ODD: readonly ((making: Making) => UserParts)[] = [
   ({ email }) => ({ email_address: email, first_name: '', last_name: '' }),
   ({ email, random }) => ({
     email_address: email,
-    first_name: random.pick(WHITESPACE_NAMES),
+    first_name: random.pick(whitespaceNames),
     last_name: null,
   }),
-  ({ email }) => ({ email_address: email, first_name: LONG_NAME, last_name: LONG_NAME }),
+  ({ email }) => ({ email_address: email, first_name: longName, last_name: longName }),
   ({ email }) => ({ email_address: email, banned: true }),
   ({ email }) => ({
     email_address: email,
@@ -127,8 +121,8 @@ const ODD: readonly ((making: Making) => UserParts)[] = [
   }),
   ({ email }) => ({
     email_address: email,
-    image_url: ABSENT,
-    profile_image_url: ABSENT,
+    image_url: absentProperty,
+    profile_image_url: absentProperty,
   }),
   (making) => {
     // The document calls `verification` nullable, but each schema that it may have is an object: null fits none.
@@ -138,8 +132,8 @@ const ODD: readonly ((making: Making) => UserParts)[] = [
   },
   ({ email }) => ({
     email_address: email,
-    private_metadata: ABSENT,
-    unsafe_metadata: ABSENT,
+    private_metadata: absentProperty,
+    unsafe_metadata: absentProperty,
   }),
   ({ email }) => ({ email_address: email, private_metadata: null }),
   googleAccount,
@@ -156,12 +150,12 @@ const ODD: readonly ((making: Making) => UserParts)[] = [
 ]
 
 /** Names in many scripts are a kind of their own: each of them comes. */
-const KINDS = ODD.length + NAMES_IN_MANY_SCRIPTS.length
+const kindCount = oddKinds.length + namesInManyScripts.length
 
 function oddParts(kind: number, making: Making): UserParts {
-  const odd = ODD[kind]
+  const odd = oddKinds[kind]
   if (odd !== undefined) return odd(making)
-  const [first_name, last_name] = NAMES_IN_MANY_SCRIPTS[kind - ODD.length] ?? ['', '']
+  const [first_name, last_name] = namesInManyScripts[kind - oddKinds.length] ?? ['', '']
   return { email_address: making.email, first_name, last_name }
 }
 
@@ -186,32 +180,30 @@ export function seedUsers(options: {
   now?: number
   instanceId?: string
 }): SandboxUser[] {
-  const { count, seed = 1, now = SEED_NOW, instanceId = INSTANCE_ID } = options
+  const { count, seed = 1, now = seedNow, instanceId = sandboxInstanceId } = options
   const random = randomFrom(seed)
   const users: SandboxUser[] = []
   let groupLeft = 0
   let groupAt = 0
   for (let number = 0; number < count; number += 1) {
-    const signedUpAt = Math.floor(
-      now - AGE_MAX_MS + ((number + random.fraction()) / count) * (AGE_MAX_MS - 1),
-    )
-    if (groupLeft === 0 && (number === 1 || random.chance(GROUP_SHARE))) {
-      groupLeft = 2 + random.below(Math.max(1, Math.min(GROUP_MAX, count >> 2) - 1))
+    const signedUpAt = Math.floor(now - ageMsMax + ((number + random.fraction()) / count) * (ageMsMax - 1))
+    if (groupLeft === 0 && (number === 1 || random.chance(groupShare))) {
+      groupLeft = 2 + random.below(Math.max(1, Math.min(groupMax, count >> 2) - 1))
       groupAt = signedUpAt
     }
     const isGrouped = groupLeft > 0
     if (isGrouped) groupLeft -= 1
-    const isAncient = number % ANCIENT_EVERY === 7
+    const isAncient = number % ancientEvery === 7
     const at = isAncient
-      ? -Math.floor(random.fraction() * 20 * 365 * DAY_MS) - 1
+      ? -Math.floor(random.fraction() * 20 * 365 * dayMs) - 1
       : isGrouped
         ? groupAt
         : signedUpAt
-    const first_name = random.pick(GIVEN_NAMES)
-    const last_name = random.pick(FAMILY_NAMES)
+    const first_name = random.pick(givenNames)
+    const last_name = random.pick(familyNames)
     const email = `${first_name}.${last_name}.${number}@example.com`.toLowerCase()
-    const ordinal = Math.floor(number / ODD_EVERY)
-    const isOdd = number % ODD_EVERY === 4
+    const ordinal = Math.floor(number / oddEvery)
+    const isOdd = number % oddEvery === 4
     const making = { random, number, at, email }
     const parts: UserParts = {
       id: ksuid('user_', signedUpAt, random),
@@ -219,7 +211,7 @@ export function seedUsers(options: {
       last_name,
       created_at: at,
       ...lifeOf(signedUpAt, now, random),
-      ...(isOdd ? oddParts(ordinal % KINDS, making) : { email_address: email }),
+      ...(isOdd ? oddParts(ordinal % kindCount, making) : { email_address: email }),
     }
     users.push(withoutAbsent(buildUser(parts, instanceId, at, random)))
   }

@@ -9,9 +9,9 @@ import { type Context, Hono } from 'hono'
 import { createClock, type SandboxClock } from './clock.ts'
 import { createFaults, type Endpoint, type Faults, type RecordedRequest, spoil } from './faults.ts'
 import type { DeletedCursor } from './list.ts'
-import { type BadLimit, LIMIT_DEFAULT, Refusal } from './query.ts'
+import { type BadLimit, defaultLimit, Refusal } from './query.ts'
 import { ksuid, randomFrom } from './random.ts'
-import { createRateWindow, RATE_LIMITS } from './rate-limit.ts'
+import { createRateWindow, rateLimits } from './rate-limit.ts'
 import {
   answerCount,
   answerInstance,
@@ -21,8 +21,8 @@ import {
   type EnvironmentType,
 } from './reads.ts'
 import { errorReply, type Reply, sendReply } from './reply.ts'
-import { INSTANCE_ID } from './seed.ts'
-import { UserStore } from './store.ts'
+import { sandboxInstanceId } from './seed.ts'
+import { createUserStore, type UserStore } from './store.ts'
 import type { SandboxUser } from './user.ts'
 import { buildDelivery, type Delivery, type WebhookEvent, type WebhookOptions } from './webhooks.ts'
 import type { Ties } from './world.ts'
@@ -85,10 +85,10 @@ export interface Sandbox extends Behaviour {
   close(): Promise<void>
 }
 
-const REQUESTS_MAX = 100_000
-const SECRET_KEY = 'sk_test_sandbox'
+const requestsMax = 100_000
+const defaultSecretKey = 'sk_test_sandbox'
 /** `whsec_` and 24 bytes in base64. */
-const WEBHOOK_SECRET = `whsec_${Buffer.from('clerk-sandbox-signs-this').toString('base64')}`
+const defaultWebhookSecret = `whsec_${Buffer.from('clerk-sandbox-signs-this').toString('base64')}`
 
 type SandboxContext = Context<{ Bindings: HttpBindings }>
 type Answer = (context: SandboxContext, query: URLSearchParams) => Reply | Promise<Reply>
@@ -136,10 +136,10 @@ function createApp(sandbox: Sandbox, take: ReturnType<typeof createFaults>['take
     const right = refused ?? (await answerOf(answer, context, query))
     const fault = refused === undefined ? take(request) : undefined
     const reply =
-      fault === undefined ? right : spoil(right, fault, Number(query.get('limit')) || LIMIT_DEFAULT)
+      fault === undefined ? right : spoil(right, fault, Number(query.get('limit')) || defaultLimit)
     request.status = reply.status
     sandbox.requests.push(request)
-    if (sandbox.requests.length > REQUESTS_MAX) sandbox.requests.shift()
+    if (sandbox.requests.length > requestsMax) sandbox.requests.shift()
     if (sandbox.latencyMs > 0) await delay(sandbox.latencyMs, undefined, { signal: closing }).catch(() => {})
     const date = sandbox.dateHeader
       ? new Date(sandbox.clock.now() + sandbox.dateLeadMs).toUTCString()
@@ -204,7 +204,7 @@ async function listen(server: Server, port: number): Promise<number> {
 /** Starts a sandbox and resolves once it listens. */
 export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
   const clock = options.clock ?? createClock()
-  const instanceId = options.instanceId ?? INSTANCE_ID
+  const instanceId = options.instanceId ?? sandboxInstanceId
   const environmentType = options.environmentType ?? 'development'
   const faults = createFaults()
   const random = randomFrom(1)
@@ -219,15 +219,15 @@ export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbo
   const sandbox: Sandbox = {
     url: `http://127.0.0.1:${port}`,
     port,
-    secretKey: options.secretKey ?? SECRET_KEY,
+    secretKey: options.secretKey ?? defaultSecretKey,
     instanceId,
-    webhookSecret: options.webhookSecret ?? WEBHOOK_SECRET,
-    users: new UserStore({ clock, instanceId, users: options.users ?? [], ties: options.ties ?? 'id' }),
+    webhookSecret: options.webhookSecret ?? defaultWebhookSecret,
+    users: createUserStore({ clock, instanceId, users: options.users ?? [], ties: options.ties ?? 'id' }),
     clock,
     faults,
     requests: [],
     environmentType,
-    rateLimit: options.rateLimit === undefined ? RATE_LIMITS[environmentType] : options.rateLimit,
+    rateLimit: options.rateLimit === undefined ? rateLimits[environmentType] : options.rateLimit,
     latencyMs: options.latencyMs ?? 0,
     listingLagMs: 0,
     countLagMs: 0,

@@ -25,7 +25,7 @@ export interface WebhookOptions {
 }
 
 /** How long after the change Clerk stamps the envelope, in ms, as seen in captured payloads. */
-const ENVELOPE_DELAY_MS = 15
+const envelopeDelayMs = 15
 
 /** The signature of a body: `v1,` and base64. The secret is `whsec_` and the key in base64. */
 function signature(secret: string, id: string, timestampSeconds: number, body: string): string {
@@ -47,7 +47,7 @@ export function buildDelivery(
   options: WebhookOptions = {},
 ): Delivery {
   const changedAt =
-    typeof user === 'string' || event === 'user.deleted' ? defaults.now : user.updated_at + ENVELOPE_DELAY_MS
+    typeof user === 'string' || event === 'user.deleted' ? defaults.now : user.updated_at + envelopeDelayMs
   const instanceId = options.instanceId === undefined ? defaults.instanceId : options.instanceId
   const body = JSON.stringify({
     data: event === 'user.deleted' ? deletedObject(user) : user,

@@ -10,7 +10,7 @@ export interface Entry {
 }
 
 /** The properties that `order_by` takes. */
-export const ORDER_FIELDS = [
+export const orderFields = [
   'created_at',
   'updated_at',
   'email_address',
@@ -22,7 +22,7 @@ export const ORDER_FIELDS = [
   'last_active_at',
   'last_sign_in_at',
 ] as const
-export type OrderField = (typeof ORDER_FIELDS)[number]
+export type OrderField = (typeof orderFields)[number]
 
 /** How users with equal values are sorted: by id, by id backwards, or in a fixed order that follows nothing. */
 export type Ties = 'id' | 'id-descending' | 'scrambled'
@@ -86,66 +86,54 @@ function compareValues(a: number | string | null, b: number | string | null): nu
 }
 
 /** Users by id, and sorted on demand. */
-export class World {
-  private readonly byId: Map<string, Entry>
-  private readonly sorted = new Map<OrderField, Entry[]>()
-  private readonly ties: Ties
-
-  constructor(ties: Ties, entries: Iterable<Entry> = []) {
-    this.ties = ties
-    this.byId = new Map(Array.from(entries, (entry) => [entry.id, entry]))
-  }
-
-  get size(): number {
-    return this.byId.size
-  }
-
-  get(id: string): Entry | undefined {
-    return this.byId.get(id)
-  }
-
-  entries(): IterableIterator<Entry> {
-    return this.byId.values()
-  }
-
+export interface World {
+  readonly size: number
+  get(id: string): Entry | undefined
+  entries(): IterableIterator<Entry>
   /** A world of its own with the same users. */
-  copy(): World {
-    return new World(this.ties, this.entries())
-  }
-
+  copy(): World
   /** Puts the user in place of the one with its id, or takes that one out. */
-  put(id: string, entry: Entry | undefined): void {
-    const before = this.byId.get(id)
-    for (const [field, items] of this.sorted) {
-      if (before !== undefined) items.splice(this.placeOf(items, before, field), 1)
-      if (entry !== undefined) items.splice(this.placeOf(items, entry, field), 0, entry)
-    }
-    if (entry === undefined) this.byId.delete(id)
-    else this.byId.set(id, entry)
-  }
-
+  put(id: string, entry: Entry | undefined): void
   /** All users ascending by that property, those without a value last. Valid until the next change. */
-  inOrder(field: OrderField): readonly Entry[] {
-    let items = this.sorted.get(field)
-    if (items === undefined) {
-      items = this.sort([...this.entries()], field)
-      this.sorted.set(field, items)
-    }
-    return items
-  }
-
+  inOrder(field: OrderField): readonly Entry[]
   /** The given users in that order. */
-  sort(entries: Entry[], field: OrderField): Entry[] {
-    return entries.sort((a, b) => this.compare(a, b, field))
-  }
-
+  sort(entries: Entry[], field: OrderField): Entry[]
   /** Below 0 where `a` comes first in the ascending order. */
-  compare(a: Entry, b: Entry, field: OrderField): number {
-    return compareValues(orderValue(a, field), orderValue(b, field)) || compareTies(a.id, b.id, this.ties)
-  }
+  compare(a: Entry, b: Entry, field: OrderField): number
+}
 
-  private placeOf(items: readonly Entry[], entry: Entry, field: OrderField): number {
-    return partitionPoint(items, (item) => this.compare(item, entry, field) < 0)
+export function createWorld(ties: Ties, initial: Iterable<Entry> = []): World {
+  const byId = new Map(Array.from(initial, (entry) => [entry.id, entry]))
+  const sorted = new Map<OrderField, Entry[]>()
+  const compare = (a: Entry, b: Entry, field: OrderField) =>
+    compareValues(orderValue(a, field), orderValue(b, field)) || compareTies(a.id, b.id, ties)
+  const placeOf = (items: readonly Entry[], entry: Entry, field: OrderField) =>
+    partitionPoint(items, (item) => compare(item, entry, field) < 0)
+  const sort = (entries: Entry[], field: OrderField) => entries.sort((a, b) => compare(a, b, field))
+
+  return {
+    get size() {
+      return byId.size
+    },
+    get: (id) => byId.get(id),
+    entries: () => byId.values(),
+    copy: () => createWorld(ties, byId.values()),
+    put(id, entry) {
+      const before = byId.get(id)
+      for (const [field, items] of sorted) {
+        if (before !== undefined) items.splice(placeOf(items, before, field), 1)
+        if (entry !== undefined) items.splice(placeOf(items, entry, field), 0, entry)
+      }
+      if (entry === undefined) byId.delete(id)
+      else byId.set(id, entry)
+    },
+    inOrder(field) {
+      const items = sorted.get(field) ?? sort([...byId.values()], field)
+      sorted.set(field, items)
+      return items
+    },
+    sort,
+    compare,
   }
 }
 

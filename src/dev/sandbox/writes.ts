@@ -7,9 +7,9 @@ import { errorReply, jsonReply, type Reply } from './reply.ts'
 import type { UserStore } from './store.ts'
 import type { UserParts } from './user.ts'
 
-const TEXTS = ['first_name', 'last_name', 'username', 'external_id'] as const
-const METADATA = ['public_metadata', 'private_metadata', 'unsafe_metadata'] as const
-const LISTS = ['email_address', 'phone_number', 'web3_wallet'] as const
+const textProperties = ['first_name', 'last_name', 'username', 'external_id'] as const
+const metadataProperties = ['public_metadata', 'private_metadata', 'unsafe_metadata'] as const
+const listProperties = ['email_address', 'phone_number', 'web3_wallet'] as const
 
 /** The parts that the body names. Throws a `Refusal` where one is of the wrong kind. */
 async function readParts(request: Request): Promise<UserParts> {
@@ -19,19 +19,19 @@ async function readParts(request: Request): Promise<UserParts> {
     throw new SyntaxError('the body is no JSON object')
   const given = body as Record<string, unknown>
   const parts: UserParts = {}
-  for (const name of TEXTS) {
+  for (const name of textProperties) {
     const value = given[name]
     if (value === undefined) continue
     if (value !== null && typeof value !== 'string') throw new Refusal(name, `${name} must be a string.`)
     parts[name] = value
   }
-  for (const name of METADATA) {
+  for (const name of metadataProperties) {
     const value = given[name]
     if (value === undefined) continue
     if (typeof value !== 'object' || value === null) throw new Refusal(name, `${name} must be an object.`)
     parts[name] = value as Record<string, unknown>
   }
-  for (const name of LISTS) {
+  for (const name of listProperties) {
     const value = given[name]
     if (value === undefined) continue
     const isList = Array.isArray(value) && value.every((element) => typeof element === 'string')
