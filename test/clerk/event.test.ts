@@ -2,7 +2,7 @@
 // payloads are in the shapes that Clerk documents and sends, with people of example.com.
 import { describe, expect, test } from 'vitest'
 import { readEvent, readWebhook, type WebhookEvent } from '../../src/clerk/event.ts'
-import { startSandbox } from '../../src/dev/sandbox/server.ts'
+import { createSandbox } from '../../src/dev/sandbox/sandbox.ts'
 import {
   clerkEvent,
   clerkUser,
@@ -46,7 +46,7 @@ function desiredOf(delivery: WebhookEvent) {
 describe('a signature', () => {
   test('holds if it was made by the published scheme, here or by the sandbox', async () => {
     expect(await read(created)).toMatchObject({ kind: 'user', instanceId })
-    const sandbox = await startSandbox()
+    const sandbox = await createSandbox()
     try {
       const user = sandbox.users.create()
       for (const event of ['user.created', 'user.updated', 'user.deleted'] as const) {

@@ -2,13 +2,13 @@
 // late, twice, out of order, or never. Keeps the truth that the table is judged by.
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Random } from '../../src/dev/sandbox/random.ts'
-import { seedUsers } from '../../src/dev/sandbox/seed.ts'
 import {
+  createSandbox,
   type Sandbox,
   type SandboxUser,
-  startSandbox,
   type WebhookEvent,
-} from '../../src/dev/sandbox/server.ts'
+} from '../../src/dev/sandbox/sandbox.ts'
+import { seedUsers } from '../../src/dev/sandbox/seed.ts'
 import { send } from '../support/endpoint.ts'
 
 /** So that a run has many pages: nobody is asked for more than Clerk gives. */
@@ -37,7 +37,7 @@ export type Changes = Awaited<ReturnType<typeof openChanges>>
 
 /** A sandbox full of users who have long settled. The caller closes it. */
 export async function openChanges(seed: number) {
-  const sandbox: Sandbox = await startSandbox({ users: seedUsers({ count: users, seed }), rateLimit: null })
+  const sandbox: Sandbox = await createSandbox({ users: seedUsers({ count: users, seed }), rateLimit: null })
   sandbox.latencyMs = 4
   /** When they left, ms on this machine's clock, which is Postgres's too. */
   const leftAt = new Map<string, number>()

@@ -3,7 +3,7 @@
 import { once } from 'node:events'
 import { createServer, type Server, type Socket, connect as tcpConnect } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import { createClock, type WebhookEvent } from '../../src/dev/sandbox/server.ts'
+import { createClock, type WebhookEvent } from '../../src/dev/sandbox/sandbox.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import {
   type Answer,

@@ -8,7 +8,7 @@ import { serve } from '@hono/node-server'
 import type postgres from 'postgres'
 import { readCatalog, type TableCatalog } from '../../src/db/catalog.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
-import type { Delivery } from '../../src/dev/sandbox/server.ts'
+import type { Delivery } from '../../src/dev/sandbox/sandbox.ts'
 import { createApp } from '../../src/http/app.ts'
 import { logTo } from '../../src/log.ts'
 

@@ -3,7 +3,7 @@
 import { readCatalog, type TableCatalog } from '../../src/db/catalog.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
 import type { DesiredUser } from '../../src/db/schema.ts'
-import type { SandboxUser } from '../../src/dev/sandbox/server.ts'
+import type { SandboxUser } from '../../src/dev/sandbox/sandbox.ts'
 import { WaitingDeliveries } from '../../src/sync/waiting.ts'
 import { type DeliveryOutcome, deliverDeletion, deliverUser } from '../../src/sync/webhook.ts'
 import { createdAt } from './endpoint.ts'

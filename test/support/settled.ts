@@ -1,6 +1,6 @@
 // A world in which every user has its row and every row is older than the grace: from here on an absence can cost a
 // row. The clock stands still unless a test moves it.
-import { createClock, type SandboxOptions } from '../../src/dev/sandbox/server.ts'
+import { createClock, type SandboxOptions } from '../../src/dev/sandbox/sandbox.ts'
 import { longAgo } from './walking.ts'
 import { createWorld, type World } from './world.ts'
 

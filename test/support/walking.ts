@@ -2,7 +2,7 @@
 // users, so they hold for a walk during which nothing changes.
 import { expect } from 'vitest'
 import { type ClerkClient, createClerkClient } from '../../src/clerk/api.ts'
-import { createClock, type Sandbox, type SandboxOptions, startSandbox } from '../../src/dev/sandbox/server.ts'
+import { createClock, type Sandbox, type SandboxOptions, createSandbox } from '../../src/dev/sandbox/sandbox.ts'
 import { paginateUsers, type UserPage } from '../../src/sync/pagination/cursor-pages.ts'
 import { impatient } from './world.ts'
 
@@ -45,7 +45,7 @@ export async function withUsers<T>(
   use: (sandbox: Sandbox) => Promise<T>,
 ): Promise<T> {
   const clock = createClock({ at: longAgo + 30 * 86_400_000, frozen: true })
-  const sandbox = await startSandbox({ rateLimit: null, clock, ...options })
+  const sandbox = await createSandbox({ rateLimit: null, clock, ...options })
   try {
     for (const time of times) sandbox.users.import({ created_at: longAgo + time })
     return await use(sandbox)

@@ -6,11 +6,11 @@ import { type ClerkClientOptions, createClerkClient } from '../../src/clerk/api.
 import { openDatabase } from '../../src/db/database.ts'
 import type { SyncedValues } from '../../src/db/schema.ts'
 import {
+  createSandbox,
   type Sandbox,
   type SandboxOptions,
   type SandboxUser,
-  startSandbox,
-} from '../../src/dev/sandbox/server.ts'
+} from '../../src/dev/sandbox/sandbox.ts'
 import type { Clocks } from '../../src/sync/clock.ts'
 import type { PassOptions, ShownChange } from '../../src/sync/pass.ts'
 import { reconcile } from '../../src/sync/reconcile.ts'
@@ -57,7 +57,7 @@ export type RowValues = SyncedValues & { createdAt: number | null; updatedAt: nu
 /** Starts a sandbox without a rate limit and copies a database. The caller closes the world. */
 export async function createWorld(options: SandboxOptions & { empty?: boolean } = {}): Promise<World> {
   const { empty, ...sandboxOptions } = options
-  const sandbox = await startSandbox({ rateLimit: null, ...sandboxOptions })
+  const sandbox = await createSandbox({ rateLimit: null, ...sandboxOptions })
   const database = await createTestDatabase({ empty: empty ?? false })
   return {
     sandbox,

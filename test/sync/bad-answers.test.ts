@@ -1,13 +1,13 @@
 // Every bad answer of Clerk's, a proxy's or the network's, at every place of a full pass where it can arrive: what the
 // run says of it. After each, no row was lost, none holds what it should not, and the next run converges.
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { seedUsers } from '../../src/dev/sandbox/seed.ts'
 import {
   createClock,
   type FaultOptions,
   type Malformation,
   type RecordedRequest,
-} from '../../src/dev/sandbox/server.ts'
+} from '../../src/dev/sandbox/sandbox.ts'
+import { seedUsers } from '../../src/dev/sandbox/seed.ts'
 import { createWorld, impatient, type RowValues, type SyncOutcome, type World } from '../support/world.ts'
 
 // ok            succeeded, with no more requests than a good run

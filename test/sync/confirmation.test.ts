@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import type { FaultKind, Malformation, RecordedRequest } from '../../src/dev/sandbox/server.ts'
+import type { FaultKind, Malformation, RecordedRequest } from '../../src/dev/sandbox/sandbox.ts'
 import { createSettledWorld, idsInOrder, idsWithoutRow, upTo } from '../support/settled.ts'
 import type { World } from '../support/world.ts'
 

@@ -1,8 +1,8 @@
 // The app's own constraints, triggers and transactions: what they refuse is told by name and holds up nobody else.
 import { randomBytes } from 'node:crypto'
 import { afterEach, beforeEach, describe, expect, inject, test } from 'vitest'
+import type { SandboxUser } from '../../src/dev/sandbox/sandbox.ts'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
-import type { SandboxUser } from '../../src/dev/sandbox/server.ts'
 import { exitCodeOf } from '../../src/sync/report.ts'
 import { tableStatistics } from '../support/database.ts'
 import { createWorld, type SyncOutcome, type World } from '../support/world.ts'

@@ -1,7 +1,7 @@
 // A delivery and a pass at the same time on the same user, with the transactions held open at the worst moment.
 import type postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
-import { createClock, type SandboxUser } from '../../src/dev/sandbox/server.ts'
+import { createClock, type SandboxUser } from '../../src/dev/sandbox/sandbox.ts'
 import { blocked, newUserId, standing } from '../support/endpoint.ts'
 import { desiredOf, openReceiver, type Receiver, userOf } from '../support/receiver.ts'
 import { createWorld, type World } from '../support/world.ts'

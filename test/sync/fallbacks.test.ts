@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { DeletedCursor, FaultKind, RecordedRequest, Sandbox } from '../../src/dev/sandbox/server.ts'
+import type { DeletedCursor, FaultKind, RecordedRequest, Sandbox } from '../../src/dev/sandbox/sandbox.ts'
 import { exitCodeOf } from '../../src/sync/report.ts'
 import { createSettledWorld, idsInOrder, idsWithoutRow, timesWithTie } from '../support/settled.ts'
 import type { World } from '../support/world.ts'

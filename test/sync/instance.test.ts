@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest'
+import type { Sandbox } from '../../src/dev/sandbox/sandbox.ts'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
-import type { Sandbox } from '../../src/dev/sandbox/server.ts'
 import { exitCodeOf } from '../../src/sync/report.ts'
 import type { TestDatabase } from '../support/database.ts'
 import { createWorld, type SyncOptions, type World } from '../support/world.ts'

@@ -1,8 +1,8 @@
 // A Clerk, or a line to it, that is slow: bytes that flow are waited for, pages become smaller where they take too long,
 // and what never ends is given up. The walk and the deletions must not mistake a smaller page for the end.
 import { afterEach, describe, expect, test } from 'vitest'
+import type { RecordedRequest } from '../../src/dev/sandbox/sandbox.ts'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
-import type { RecordedRequest } from '../../src/dev/sandbox/server.ts'
 import { createSettledWorld, upTo } from '../support/settled.ts'
 import { createWorld, type World } from '../support/world.ts'
 

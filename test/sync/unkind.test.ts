@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import type { FaultOptions, RecordedRequest } from '../../src/dev/sandbox/server.ts'
+import type { FaultOptions, RecordedRequest } from '../../src/dev/sandbox/sandbox.ts'
 import { createSettledWorld, idsInOrder, idsWithoutRow, timesWithTie, upTo } from '../support/settled.ts'
 import { longAgo } from '../support/walking.ts'
 import type { World } from '../support/world.ts'

@@ -2,8 +2,8 @@
 // lie makes them hide a difference for good, or chase one for ever.
 import { expect, test } from 'vitest'
 import { openDatabase } from '../../src/db/database.ts'
+import { createClock } from '../../src/dev/sandbox/sandbox.ts'
 import { seedUsers } from '../../src/dev/sandbox/seed.ts'
-import { createClock } from '../../src/dev/sandbox/server.ts'
 import { SyncError } from '../../src/errors.ts'
 import { deliverDeletion } from '../../src/sync/webhook.ts'
 import { openShopForTest, reportOf } from '../cli/command.ts'

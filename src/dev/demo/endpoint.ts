@@ -6,7 +6,7 @@ import { readCatalog } from '../../db/catalog.ts'
 import type { Database } from '../../db/database.ts'
 import { createApp } from '../../http/app.ts'
 import { createLog } from '../../log.ts'
-import type { Delivery, Sandbox } from '../sandbox/server.ts'
+import type { Delivery, Sandbox } from '../sandbox/sandbox.ts'
 
 export interface Endpoint {
   /** Delivers as Clerk would. Gives the status and what the endpoint made of it, as `200 created`. */

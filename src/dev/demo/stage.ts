@@ -13,8 +13,7 @@ import type { ShownChange } from '../../sync/pass.ts'
 import { exitCodeOf, summaryOf } from '../../sync/report.ts'
 import type { RunOutcome } from '../../sync/run-request.ts'
 import { type EmbeddedPostgres, openEmbeddedPostgres } from '../embedded-postgres/embedded-postgres.ts'
-import { seedUsers } from '../sandbox/seed.ts'
-import { type Sandbox, startSandbox } from '../sandbox/server.ts'
+import { createSandbox, type Sandbox, seedUsers } from '../sandbox/sandbox.ts'
 import { type Endpoint, openEndpoint } from './endpoint.ts'
 import { compareTable, readWrites, type Writes } from './table.ts'
 
@@ -66,7 +65,7 @@ export async function openStage(stop: AbortController): Promise<Stage> {
     // Postgres runs as another user if this is root.
     await chmod(folder, 0o711)
     say(`Starting a Clerk with ${userCount.toLocaleString('en')} invented users and an empty Postgres …`)
-    const clerk = await startSandbox({
+    const clerk = await createSandbox({
       users: seedUsers({ count: userCount }),
       environmentType: 'production',
     })

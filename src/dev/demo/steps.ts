@@ -1,8 +1,7 @@
 // The story, a step each: what happens in Clerk, what is typed, and what must be true afterwards.
 import { isDeepStrictEqual } from 'node:util'
 import type { Counts } from '../../sync/finding.ts'
-import { seedUsers } from '../sandbox/seed.ts'
-import { type Sandbox, startSandbox } from '../sandbox/server.ts'
+import { createSandbox, type Sandbox, seedUsers } from '../sandbox/sandbox.ts'
 import { lineOf, type Played, type Stage } from './stage.ts'
 
 export interface Step {
@@ -170,7 +169,7 @@ const wrongKey: Step = {
     stage.say(
       'The development key in production, or the other way round: to such a key every row looks like a leftover.',
     )
-    const other = await startSandbox({
+    const other = await createSandbox({
       instanceId: 'ins_2elsewhereElsewhereElsewhe',
       secretKey: 'sk_test_elsewhere',
       users: seedUsers({ count: 50, seed: 2 }),

@@ -4,7 +4,7 @@ import { sql } from 'drizzle-orm'
 import { readUser } from '../../clerk/user.ts'
 import { type Executor, query } from '../../db/database.ts'
 import { syncedKeys, users } from '../../db/schema.ts'
-import type { SandboxUser } from '../sandbox/server.ts'
+import type { SandboxUser } from '../sandbox/sandbox.ts'
 
 /** How many rows Postgres has ever inserted, updated and deleted. */
 export interface Writes {

@@ -1,11 +1,11 @@
 // How these tests talk to the sandbox: plain fetch over the loopback, nothing of the tool itself.
 import { afterEach } from 'vitest'
 import {
+  createSandbox,
   type Sandbox,
   type SandboxOptions,
   type SandboxUser,
-  startSandbox,
-} from '../../../src/dev/sandbox/server.ts'
+} from '../../../src/dev/sandbox/sandbox.ts'
 
 const running: Sandbox[] = []
 
@@ -15,7 +15,7 @@ afterEach(async () => {
 
 /** A sandbox without a request limit that ends with the test. */
 export async function start(options: SandboxOptions = {}): Promise<Sandbox> {
-  const sandbox = await startSandbox({ rateLimit: null, ...options })
+  const sandbox = await createSandbox({ rateLimit: null, ...options })
   running.push(sandbox)
   return sandbox
 }

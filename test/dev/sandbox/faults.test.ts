@@ -1,7 +1,7 @@
 // Each fault as it looks on the wire.
 import { describe, expect, it } from 'vitest'
+import type { FaultKind, FaultOptions, SandboxUser } from '../../../src/dev/sandbox/sandbox.ts'
 import { seedUsers } from '../../../src/dev/sandbox/seed.ts'
-import type { FaultKind, FaultOptions, SandboxUser } from '../../../src/dev/sandbox/server.ts'
 import { count, errorCode, get, ids, json, list, start } from './client.ts'
 
 const users = seedUsers({ count: 8 })

@@ -1,7 +1,7 @@
 // Pages and cursors, as the document describes them and in the ways in which they may fail a reader.
 import { describe, expect, it } from 'vitest'
+import { createClock } from '../../../src/dev/sandbox/sandbox.ts'
 import { seedUsers } from '../../../src/dev/sandbox/seed.ts'
-import { createClock } from '../../../src/dev/sandbox/server.ts'
 import { count, errorCode, get, ids, list, start, walk } from './client.ts'
 
 const at = (createdAt: number, id: string) => ({ id: `user_${id}`, created_at: createdAt })

@@ -1,7 +1,7 @@
 // The rest of the API: keys, the request window, the clock, writes, and signed deliveries.
 import { verifyWebhook } from '@clerk/backend/webhooks'
 import { describe, expect, it } from 'vitest'
-import { createClock, type Delivery, type Sandbox, startSandbox } from '../../../src/dev/sandbox/server.ts'
+import { createClock, createSandbox, type Delivery, type Sandbox } from '../../../src/dev/sandbox/sandbox.ts'
 import { errorCode, get, json, list, start } from './client.ts'
 
 const SECRETS = ['/users', '/users/count', '/users/user_1', '/instance']
@@ -42,7 +42,7 @@ describe('the API', () => {
   it('has the documented limits of both kinds of instance', async () => {
     const limits = await Promise.all(
       (['development', 'production'] as const).map(async (environmentType) => {
-        const sandbox = await startSandbox({ environmentType })
+        const sandbox = await createSandbox({ environmentType })
         await sandbox.close()
         return sandbox.rateLimit
       }),
@@ -87,7 +87,7 @@ describe('the API', () => {
 
   it('rejects a taken port', async () => {
     const sandbox = await start()
-    await expect(startSandbox({ port: sandbox.port })).rejects.toMatchObject({ code: 'EADDRINUSE' })
+    await expect(createSandbox({ port: sandbox.port })).rejects.toMatchObject({ code: 'EADDRINUSE' })
   })
 })
 

@@ -5,7 +5,7 @@ import type {
   RecordedRequest,
   Sandbox,
   SandboxOptions,
-} from '../../../src/dev/sandbox/server.ts'
+} from '../../../src/dev/sandbox/sandbox.ts'
 import { isSyncError } from '../../../src/errors.ts'
 import { upTo } from '../../support/settled.ts'
 import { expectTiled, expectWhole, longAgo, seenIn, walk, withUsers } from '../../support/walking.ts'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { CursorMode, Sandbox, SandboxOptions } from '../../../src/dev/sandbox/server.ts'
+import type { CursorMode, Sandbox, SandboxOptions } from '../../../src/dev/sandbox/sandbox.ts'
 import { upTo } from '../../support/settled.ts'
 import { expectWhole, longAgo, walk, withUsers } from '../../support/walking.ts'
 import { createWorld } from '../../support/world.ts'

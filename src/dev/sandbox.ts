@@ -1,9 +1,8 @@
 // `npm run sandbox`: the sandbox by hand, until Ctrl+C. It prints what to put into `.env` and reads nothing from it.
 import { InvalidArgumentError } from 'commander'
-import { createProgram, refuseSwallowedFlags } from '../../cli/command-line.ts'
-import { reportStartupError } from '../../cli/startup-error.ts'
-import { seedUsers } from './seed.ts'
-import { startSandbox } from './server.ts'
+import { createProgram, refuseSwallowedFlags } from '../cli/command-line.ts'
+import { reportStartupError } from '../cli/startup-error.ts'
+import { createSandbox, seedUsers } from './sandbox/sandbox.ts'
 
 const wholeNumber = (max: number) => (text: string) => {
   const value = Number(text)
@@ -33,7 +32,7 @@ const count = new Intl.NumberFormat('en-US')
 
 async function runSandbox({ port, users, seed, production }: SandboxFlags): Promise<void> {
   try {
-    const sandbox = await startSandbox({
+    const sandbox = await createSandbox({
       port,
       users: seedUsers({ count: users, seed }),
       environmentType: production ? 'production' : 'development',

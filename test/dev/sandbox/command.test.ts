@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { expect, it } from 'vitest'
 import { get, start } from './client.ts'
 
-const main = fileURLToPath(new URL('../../../src/dev/sandbox/main.ts', import.meta.url))
+const main = fileURLToPath(new URL('../../../src/dev/sandbox.ts', import.meta.url))
 
 function run(...args: string[]) {
   const child = spawn(process.execPath, ['--import', 'tsx', main, ...args], {

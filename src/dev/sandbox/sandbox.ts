@@ -33,6 +33,7 @@ export { createClock } from './clock.ts'
 export type { FaultKind, FaultOptions, Faults, Malformation, RecordedRequest } from './faults.ts'
 export type { CursorMode, DeletedCursor } from './list.ts'
 export type { EnvironmentType } from './reads.ts'
+export { seedUsers } from './seed.ts'
 export type { UserStore } from './store.ts'
 export type { SandboxUser } from './user.ts'
 export type { Delivery, WebhookEvent, WebhookOptions } from './webhooks.ts'
@@ -201,8 +202,8 @@ async function listen(server: Server, port: number): Promise<number> {
   return (server.address() as AddressInfo).port
 }
 
-/** Starts a sandbox and resolves once it listens. */
-export async function startSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
+/** Starts a sandbox. Resolves once it listens, and rejects with Node's error where the port is taken. */
+export async function createSandbox(options: SandboxOptions = {}): Promise<Sandbox> {
   const clock = options.clock ?? createClock()
   const instanceId = options.instanceId ?? sandboxInstanceId
   const environmentType = options.environmentType ?? 'development'
