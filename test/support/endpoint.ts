@@ -1,15 +1,12 @@
 // The webhook endpoint on a loopback port, served the way the worker serves it, and deliveries to post to it. Signatures
 // are made here a second time from the published scheme, so that neither the sandbox nor the library judges itself.
 import { createHmac, randomBytes } from 'node:crypto'
-import { once } from 'node:events'
-import { Agent, type OutgoingHttpHeaders, request, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
-import { serve } from '@hono/node-server'
+import { Agent, type OutgoingHttpHeaders, request } from 'node:http'
 import type postgres from 'postgres'
-import { readCatalog, type TableCatalog } from '../../src/db/catalog.ts'
+import type { TableCatalog } from '../../src/db/catalog.ts'
 import { type Database, openDatabase } from '../../src/db/database.ts'
 import type { Delivery } from '../../src/dev/sandbox/sandbox.ts'
-import { createApp } from '../../src/http/app.ts'
+import { openWebhookServer } from '../../src/dev/testkit/webhook-server.ts'
 import { logTo } from '../../src/log.ts'
 
 /** The instance that `bind` binds a table to. */
@@ -65,21 +62,17 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
   const database = openDatabase(options.databaseUrl, {
     ...(options.connections === undefined ? {} : { connections: options.connections }),
   })
-  const catalog = await readCatalog(database.db)
   const log: string[] = []
   const { secret = signingSecret, ready = true } = options
-  const app = createApp({
+  const server = await openWebhookServer({
     database,
     log: logTo({ write: (line: string) => void log.push(line) }, 'trace'),
     signingSecrets: secret === null ? [] : [secret].flat(),
     policy: options.policy ?? 'sync',
-    catalog: () => (ready ? catalog : undefined),
-    readiness: async () => [],
+    isReady: ready,
     ...(options.answerMsMax === undefined ? {} : { answerMsMax: options.answerMsMax }),
   })
-  const server = serve({ fetch: app.fetch, hostname: '127.0.0.1', port: 0 }) as Server
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
+  const { port, catalog } = server
   const agent = new Agent({ keepAlive: true })
   return {
     port,
@@ -103,8 +96,7 @@ export async function openEndpoint(options: EndpointOptions): Promise<Endpoint> 
       }),
     async close() {
       agent.destroy()
-      server.closeAllConnections()
-      await new Promise<void>((resolve) => server.close(() => resolve()))
+      await server.close()
       await database.close(1)
     },
   }

@@ -2,7 +2,12 @@
 // users, so they hold for a walk during which nothing changes.
 import { expect } from 'vitest'
 import { type ClerkClient, createClerkClient } from '../../src/clerk/api.ts'
-import { createClock, type Sandbox, type SandboxOptions, createSandbox } from '../../src/dev/sandbox/sandbox.ts'
+import {
+  createClock,
+  createSandbox,
+  type Sandbox,
+  type SandboxOptions,
+} from '../../src/dev/sandbox/sandbox.ts'
 import { paginateUsers, type UserPage } from '../../src/sync/pagination/cursor-pages.ts'
 import { impatient } from './world.ts'
 

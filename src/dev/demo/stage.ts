@@ -3,6 +3,7 @@
 import { chmod, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import createClient, { type Sql } from 'postgres'
 import { changeLines } from '../../cli/changes.ts'
 import { openCommandDatabase } from '../../cli/database.ts'
 import { type RunFlags, runOnce } from '../../cli/run.ts'
@@ -13,14 +14,22 @@ import type { ShownChange } from '../../sync/pass.ts'
 import { exitCodeOf, summaryOf } from '../../sync/report.ts'
 import type { RunOutcome } from '../../sync/run-request.ts'
 import { type EmbeddedPostgres, openEmbeddedPostgres } from '../embedded-postgres/embedded-postgres.ts'
-import { createSandbox, type Sandbox, seedUsers } from '../sandbox/sandbox.ts'
-import { type Endpoint, openEndpoint } from './endpoint.ts'
-import { compareTable, readWrites, type Writes } from './table.ts'
+import { createSandbox, type Delivery, type Sandbox, seedUsers } from '../sandbox/sandbox.ts'
+import { readTableStatistics, type TableStatistics } from '../testkit/table-statistics.ts'
+import { openWebhookServer } from '../testkit/webhook-server.ts'
+import { compareTable } from './table.ts'
 
 /** Half of what a production instance allows, the share that a live key gets by itself. A test key would get 50. */
 const requestsPer10s = 500
 const userCount = 3217
 const textWidth = 88
+
+/** The worker's webhook endpoint, and a Clerk that delivers to it. */
+export interface Endpoint {
+  /** Delivers as Clerk would. Returns the status and what the endpoint made of it, as `200 created`. */
+  deliver(delivery: Delivery): Promise<string>
+  close(): Promise<void>
+}
 
 /** A run as the demo looks at it. */
 export interface Played extends RunOutcome {
@@ -46,7 +55,7 @@ export interface Stage {
   /** The worker's webhook endpoint; the step closes it. */
   endpoint(): Promise<Endpoint>
   /** What Postgres counted for `users` so far. */
-  writes(): Promise<Writes>
+  writes(): Promise<TableStatistics>
   /** The last words. Gives the exit code. */
   conclude(): number
   close(): Promise<void>
@@ -78,8 +87,8 @@ export async function openStage(stop: AbortController): Promise<Stage> {
     // Elsewhere if the folder was not good enough for Postgres.
     closers.push(() => rm(postgres.directory, { recursive: true, force: true, maxRetries: 3 }))
     closers.push(() => postgres.release())
-    const look = openDatabase(postgres.url, { connections: 1, applicationName: 'clerk-sync demo' })
-    closers.push(() => look.close())
+    const look = createClient(postgres.url, { max: 1, onnotice: () => {} })
+    closers.push(() => look.end({ timeout: 5 }))
     stop.signal.throwIfAborted()
     return stageOf({ stop, folder, clerk, postgres, look, close })
   } catch (error) {
@@ -93,7 +102,7 @@ interface Parts {
   readonly folder: string
   readonly clerk: Sandbox
   readonly postgres: EmbeddedPostgres
-  readonly look: ReturnType<typeof openDatabase>
+  readonly look: Sql
   readonly close: () => Promise<void>
 }
 
@@ -125,7 +134,7 @@ function stageOf({ stop, folder, clerk, postgres, look, close }: Parts): Stage {
     },
     begin: (title) => write(`\n${title}\n`),
     async checkTable() {
-      const { rows, values, different } = await compareTable(look.db, clerk.users.all())
+      const { rows, values, different } = await compareTable(look, clerk.users.all())
       const claim =
         `the table equals Clerk: ${rows.toLocaleString('en')} rows, ` +
         `${values.toLocaleString('en')} values compared one by one, ${different.length} differ`
@@ -143,8 +152,8 @@ function stageOf({ stop, folder, clerk, postgres, look, close }: Parts): Stage {
           folder,
         ),
       ),
-    endpoint: () => openEndpoint(look, clerk),
-    writes: () => readWrites(look.db),
+    endpoint: () => openEndpoint(postgres.url, clerk),
+    writes: () => readTableStatistics(look),
     conclude() {
       const seconds = ((performance.now() - startedAt) / 1000).toFixed(0)
       if (failed.length > 0) {
@@ -163,6 +172,31 @@ function stageOf({ stop, folder, clerk, postgres, look, close }: Parts): Stage {
 }
 
 const unset = { approveDeletes: undefined, acceptInstance: undefined }
+
+async function openEndpoint(databaseUrl: string, clerk: Sandbox): Promise<Endpoint> {
+  const database = openDatabase(databaseUrl, { connections: 1, applicationName: 'clerk-sync demo' })
+  const { port, close } = await openWebhookServer({
+    database,
+    signingSecrets: [clerk.webhookSecret],
+    policy: 'sync',
+    log: createLog({ level: 'silent', destination: 'stderr', pretty: false }),
+  }).catch(async (error) => {
+    await database.close()
+    throw error
+  })
+  return {
+    async deliver({ headers, body }) {
+      const url = `http://127.0.0.1:${port}/api/users/webhook`
+      const answer = await fetch(url, { method: 'POST', headers, body })
+      const { result } = (await answer.json()) as { result: string }
+      return `${answer.status} ${result}`
+    },
+    async close() {
+      await close()
+      await database.close()
+    },
+  }
+}
 
 async function play(
   stop: AbortController,
