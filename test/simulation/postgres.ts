@@ -56,6 +56,12 @@ export interface SimulatedPostgres {
 
 const handlesMax = 7
 
+/**
+ * Of the driver: no notices, and no end of a connection after 30 to 60 minutes, as is its default. A backend of another
+ * process id would wait for locks unseen.
+ */
+const connectionOptions = { max: 1, max_lifetime: null, onnotice: () => {} }
+
 const clockSetup = `
   create schema sim;
   create table sim.clock (real_at timestamptz primary key, at timestamptz not null);
@@ -90,7 +96,7 @@ const resetQuery = `
 export async function openSimulatedPostgres(url: string): Promise<SimulatedPostgres> {
   const setup = postgres(url, { max: 1, onnotice: () => {} })
   await setup.unsafe(clockSetup).finally(() => setup.end())
-  const sql = postgres(url, { max: 1, onnotice: () => {}, connection: { search_path: 'public' } })
+  const sql = postgres(url, { ...connectionOptions, connection: { search_path: 'public' } })
   await setTime(sql, Date.now())
   const opened: Handle[] = []
   for (let count = 0; count <= handlesMax; count++) opened.push(await openHandle(url))
@@ -132,7 +138,7 @@ async function setTime(sql: postgres.Sql, at: number): Promise<void> {
 
 /** A database whose statements are prepared once: planning them anew, as a pooler needs it, is most of the time. */
 function openPrepared(url: string): Database {
-  const client = postgres(url, { max: 1, onnotice: () => {} })
+  const client = postgres(url, connectionOptions)
   return {
     db: drizzle(prepared(client)),
     deleteMsMax: 60_000,
