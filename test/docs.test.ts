@@ -138,7 +138,8 @@ describe('README and docs/', () => {
   })
 })
 
-const isThere = (name: string) => existsSync(resolve(root, name)) || existsSync(resolve(root, 'src', name))
+const isThere = (name: string) =>
+  ['.', 'src', 'src/cli', 'src/dev'].some((room) => existsSync(resolve(root, room, name)))
 
 describe('what the documents say of a run', () => {
   let world: World

@@ -2,6 +2,7 @@
 // go through one limiter: a 429 pauses every one of them, since Clerk blocks the key and not the caller.
 import { setTimeout as delay } from 'node:timers/promises'
 import pThrottle from 'p-throttle'
+import { withDeadline } from '../deadline.ts'
 import { SyncError } from '../errors.ts'
 
 /** Lets requests through at the budget's pace, and none while Clerk has asked to wait. */
@@ -42,13 +43,8 @@ export function createRateLimiter(requestsPer10s: number, signal: AbortSignal): 
   const takeTurn = async () => {
     queued++
     const longestMs = intervalMs * (Math.ceil(queued / limit) + 1)
-    let timer: NodeJS.Timeout | undefined
-    const overdue = new Promise<void>((resolve) => {
-      timer = setTimeout(resolve, longestMs)
-    })
-    await Promise.race([throttled(), overdue]).finally(() => {
+    await withDeadline(throttled(), longestMs, () => {}).finally(() => {
       queued--
-      clearTimeout(timer)
     })
   }
   let pausedUntil = 0

@@ -1,8 +1,8 @@
 // One request to Clerk and its tries: timed, abortable, within the budget, bounded in size, and retried here and nowhere
 // else. What an answer means is its reader's matter.
 import pRetry from 'p-retry'
+import { linkedAbortController, withTimeout } from '../deadline.ts'
 import { SyncError } from '../errors.ts'
-import { follow, withTimeout } from './abort.ts'
 import { type Answer, isNotFoundError, parseJson, type Reader } from './answers.ts'
 import { readText } from './body.ts'
 import { isTooMuch, isWorthAnotherTry, statusFailure, UnexpectedAnswer, unreachable } from './failures.ts'
@@ -73,7 +73,7 @@ interface Transport {
 /** The way to one instance, with its budget. */
 export function createTransport(options: TransportOptions): Transport {
   const limits = { ...defaultLimits, ...options.limits }
-  const { controller, release } = follow(options.signal)
+  const { controller, release } = linkedAbortController(options.signal)
   const { signal } = controller
   const proxy = options.proxy === undefined ? undefined : openProxy(options.proxy)
   const fetchAnswer = options.fetch ?? proxy?.fetch ?? fetch

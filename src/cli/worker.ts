@@ -1,7 +1,8 @@
 // `worker`: the service that `npm start` runs. It ends with 0 after a signal.
-import { follow } from '../clerk/abort.ts'
+
 import { createClerkClient } from '../clerk/api.ts'
 import type { Config } from '../config/config.ts'
+import { linkedAbortController } from '../deadline.ts'
 import { noProgress } from '../progress.ts'
 import { logOutcome } from '../sync/run-log.ts'
 import type { RunOutcome } from '../sync/run-request.ts'
@@ -76,7 +77,7 @@ export function runsOf(
 ): (asked: ScheduledRun) => Promise<RunOutcome> {
   return async ({ pass, trigger, tick }) => {
     // A controller of its own for each run, since a lost lease ends the run and not the worker.
-    const { controller: stop, release } = follow(signal)
+    const { controller: stop, release } = linkedAbortController(signal)
     const flags = {
       incremental: pass === 'incremental',
       user: undefined,

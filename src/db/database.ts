@@ -4,9 +4,9 @@ import { type SQL, sql } from 'drizzle-orm'
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import { SyncError } from '../errors.ts'
-import { deleteMsDefault, inTime, statementMsMax, transactionMsMax } from './patience.ts'
 import { codeOf, databaseError, lostCodes } from './postgres-errors.ts'
 import { lookAgain, type Server } from './second-look.ts'
+import { deleteMsDefault, statementMsMax, transactionMsMax, withPostgresTimeout } from './timeouts.ts'
 
 export { WriteError } from './write-error.ts'
 
@@ -77,7 +77,7 @@ export async function query<Row>(
   milliseconds: number = statementMsMax,
 ): Promise<Row[]> {
   try {
-    return (await inTime(executor.execute(statement), milliseconds)) as unknown as Row[]
+    return (await withPostgresTimeout(executor.execute(statement), milliseconds)) as unknown as Row[]
   } catch (error) {
     throw await classified(error, executor)
   }
@@ -101,7 +101,7 @@ export async function transaction<T>(
     }),
   )
   try {
-    return await inTime(work, milliseconds)
+    return await withPostgresTimeout(work, milliseconds)
   } catch (error) {
     throw await classified(error, database.db, begun === undefined ? 0 : performance.now() - begun)
   }

@@ -1,9 +1,9 @@
 // Where one code stands for what waiting mends and for what it does not, the server is asked. Whatever fails here leaves
 // the first judgement as it was: trying again later.
 import { connect } from 'node:net'
-import { setTimeout as delay } from 'node:timers/promises'
 import { sql } from 'drizzle-orm'
 import type { PostgresJsDatabase } from 'drizzle-orm/postgres-js'
+import { withDeadline } from '../deadline.ts'
 import { isSyncError, SyncError } from '../errors.ts'
 import { codeOf, overTime } from './postgres-errors.ts'
 
@@ -62,7 +62,7 @@ async function isOverTime({ db }: Server, openMs: number): Promise<boolean> {
     const asked = db.execute<{ ms: number }>(
       sql`select setting::float8 as ms from pg_settings where name = 'transaction_timeout' and setting <> '0'`,
     )
-    const rows = await Promise.race([asked, delay(lookMsMax, undefined, { ref: false })])
+    const rows = await withDeadline(asked, lookMsMax, () => undefined)
     return rows?.[0] !== undefined && openMs + roundTripMs >= rows[0].ms
   } catch (error) {
     return codeOf(error) === '25P04'
@@ -72,7 +72,7 @@ async function isOverTime({ db }: Server, openMs: number): Promise<boolean> {
 /** A standby is read-only and mends itself by a failover; a primary that is read-only has been told to be. */
 async function isPrimary({ db }: Server): Promise<boolean> {
   const asked = db.execute<{ standby: boolean }>(sql`select pg_is_in_recovery() as standby`)
-  const rows = await Promise.race([asked, delay(lookMsMax, undefined, { ref: false })]).catch(() => undefined)
+  const rows = await withDeadline(asked, lookMsMax, () => undefined).catch(() => undefined)
   return rows?.[0]?.standby === false
 }
 
@@ -100,7 +100,7 @@ async function offersEncryption({ hosts, ports }: Server): Promise<boolean | und
       socket.once('error', () => resolve(undefined))
       socket.once('close', () => resolve(undefined))
     })
-    return await Promise.race([answer, delay(lookMsMax, undefined, { ref: false })])
+    return await withDeadline(answer, lookMsMax, () => undefined)
   } finally {
     socket.destroy()
   }

@@ -3,7 +3,7 @@
 import { sql } from 'drizzle-orm'
 import { type Database, type Executor, query, transaction, WriteError } from './database.ts'
 import { leaseLost } from './lease.ts'
-import { transactionMsFor } from './patience.ts'
+import { transactionMsFor } from './timeouts.ts'
 import { asPrivilegeError } from './write-error.ts'
 
 /** How long a write waits for the app's locks. Longer would hold up everyone behind one long transaction. */

@@ -5,6 +5,7 @@ import { readWebhook, type WebhookEvent } from '../clerk/event.ts'
 import type { TableCatalog } from '../db/catalog.ts'
 import type { Database } from '../db/database.ts'
 import { readState } from '../db/state.ts'
+import { withDeadline } from '../deadline.ts'
 import { isSyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import { readDifference } from '../sync/known-difference.ts'
@@ -67,7 +68,9 @@ async function answerOf(request: Request, deps: WebhookDeps, waiting: WaitingDel
   const clerkId = delivery.kind === 'user' ? delivery.user.clerkId : delivery.clerkId
   try {
     const work = apply(delivery, catalog, deps, waiting)
-    return { ...(await inTime(work, deps.answerMsMax ?? answerMsMax)), clerkId }
+    // A write that is done after all is done once: the repeat finds it.
+    const late = () => unavailable('the database did not answer in time')
+    return { ...(await withDeadline(work, deps.answerMsMax ?? answerMsMax, late)), clerkId }
   } catch (error) {
     const reason = isSyncError(error) ? error.message : 'the delivery could not be written'
     return { ...unavailable(reason), clerkId, error }
@@ -96,19 +99,6 @@ async function apply(
   const altered = readDifference(state.difference)?.altered
   const alteredBefore = altered?.find(([clerkId]) => clerkId === user.clerkId)?.[1]
   return applied(await deliverUser(database, catalog, user.desired, ours, alteredBefore))
-}
-
-/** What is written after all is written once: the repeat finds it done. */
-async function inTime(work: Promise<Answer>, milliseconds: number): Promise<Answer> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<Answer>((resolve) => {
-    timer = setTimeout(() => resolve(unavailable('the database did not answer in time')), milliseconds)
-  })
-  try {
-    return await Promise.race([work, late])
-  } finally {
-    clearTimeout(timer)
-  }
 }
 
 const applied = ({ outcome, ...facts }: Delivered): Answer => ({ status: 200, result: outcome, ...facts })

@@ -1,8 +1,8 @@
 // The SQL's side of deletions: rows that may go are deleted in small transactions, each of which looks once more whether it
 // still may. One row that Postgres does not let go holds up no other.
 import { type Executor, WriteError } from '../db/database.ts'
-import { statementMsFor } from '../db/patience.ts'
 import type { CurrentRow } from '../db/schema.ts'
+import { statementMsFor } from '../db/timeouts.ts'
 import { deleteUsers } from '../db/tombstones.ts'
 import { readRows } from '../db/users.ts'
 import { isStillAllowed, readAllowance } from './allowance.ts'

@@ -2,6 +2,7 @@
 
 import { readCatalog, type TableCatalog } from '../db/catalog.ts'
 import { readClock } from '../db/clock.ts'
+import { rejectAfterAbort } from '../deadline.ts'
 import { noteEarlyEnd } from './early-end.ts'
 import { forecast } from './forecast.ts'
 import { checkInstance, type InstanceCheck, requireSameInstance } from './instance.ts'
@@ -15,8 +16,10 @@ import { recordRun } from './run-record.ts'
 import { buildReport } from './run-report.ts'
 import type { RunDeps, RunOutcome, RunRequest } from './run-request.ts'
 import { newRun, type Run } from './run-state.ts'
-import { rejectAfterStop } from './stop-timer.ts'
 import { unfillableColumnNotes, warnOfUnfillableColumns } from './unfillable-columns.ts'
+
+/** How long the page in hand may take to be committed after a stop, ms. The worker's own end is cut off after 7 s. */
+const stopMsMax = 4000
 
 /** Runs once and reports; never throws for what an operator can meet, since the report says it. */
 export async function reconcile(request: RunRequest, deps: RunDeps): Promise<RunOutcome> {
@@ -24,7 +27,7 @@ export async function reconcile(request: RunRequest, deps: RunDeps): Promise<Run
   const { signal } = deps.stop
   let error: unknown
   try {
-    await Promise.race([execute(request, deps, run), rejectAfterStop(signal)])
+    await Promise.race([execute(request, deps, run), rejectAfterAbort(signal, stopMsMax)])
   } catch (thrown) {
     error = asOperatingError(thrown)
   }

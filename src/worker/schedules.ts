@@ -1,14 +1,13 @@
-// The two schedules and the turns they take. A full pass that is due always gets its turn: it waits for the lease, and
-// no incremental pass of this worker starts meanwhile. A tick that another worker has run is not run again.
+// The two schedules, kept: calls what next-run.ts decides. A full pass that is due always gets its turn: it waits for the
+// lease, and no incremental pass of this worker starts meanwhile. A tick that another worker has run is not run again.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Tick } from '../db/lease.ts'
 import { SyncError } from '../errors.ts'
 import type { Log } from '../log.ts'
 import type { RunOutcome } from '../sync/run-request.ts'
 import { type Cron, createCron } from './cron.ts'
+import { nextRun, nextTurn, type Pass } from './next-run.ts'
 import { type Clocks, startTicking } from './ticking.ts'
-
-type Kind = 'full' | 'incremental'
 
 export interface Schedule {
   /** Cron expressions; undefined where a schedule is off. */
@@ -19,12 +18,12 @@ export interface Schedule {
 
 /** One run that a schedule or the start asks for. */
 export interface ScheduledRun {
-  readonly pass: Kind
+  readonly pass: Pass
   readonly trigger: 'schedule' | 'start'
   readonly tick: Tick
 }
 
-export interface ScheduleParts {
+export interface ScheduleDeps {
   readonly schedule: Schedule
   /** One run; never rejects for what an operator can meet. */
   readonly run: (run: ScheduledRun) => Promise<RunOutcome>
@@ -68,117 +67,124 @@ export function checkSchedule(schedule: Schedule): void {
   }
 }
 
-/** Starts both schedules, and a first full pass if the last one is older than its schedule. */
-export function startSchedules(parts: ScheduleParts): { stop(): Promise<void> } {
-  const { log, signal, waits = defaultWaits } = parts
-  /** The run of this worker that is under way. */
+/** The passes of this worker, one at a time. */
+function createRunner(deps: ScheduleDeps) {
+  const { log, signal, waits = defaultWaits } = deps
+  const state = { isRunning: false, isFullDue: false, isIncrementalDue: false }
   let current: Promise<unknown> = Promise.resolve()
-  let isRunning = false
-  let isFullDue = false
-  const pending = new Set<Promise<void>>()
 
   const runNow = async (asked: ScheduledRun): Promise<RunOutcome> => {
-    isRunning = true
-    const run = parts.run(asked)
+    state.isRunning = true
+    const run = deps.run(asked)
     current = run.catch(() => undefined)
     try {
       return await run
     } finally {
-      isRunning = false
+      state.isRunning = false
     }
-  }
-
-  /** Waits for its turn, as long as it is still due. */
-  const runFull = async (asked: ScheduledRun, isStillDue: () => Promise<boolean>) => {
-    if (isFullDue) return
-    isFullDue = true
-    try {
-      const deadline = performance.now() + waits.leaseWaitMs
-      for (;;) {
-        await current
-        if (signal.aborted || !(await isStillDue())) return
-        // A look costs less than a run that finds the lease taken: that one asks Clerk first.
-        if (!(await parts.isLeaseHeld())) {
-          const { report } = await runNow(asked)
-          if (report.status !== 'skipped') return
-        }
-        if (performance.now() > deadline) {
-          log.warn({ pass: 'full' }, 'another run held the lease for too long; the next tick tries again')
-          return
-        }
-        await delay(waits.leasePollMs, undefined, { signal }).catch(() => undefined)
-      }
-    } finally {
-      isFullDue = false
-    }
-  }
-
-  const runIncremental = async (tick: Tick) => {
-    const hasTurn = () => !isRunning && !isFullDue && !signal.aborted
-    if (!hasTurn() || !(await isDue(tick))) return
-    // A full pass may have come due while the database answered.
-    if (hasTurn()) await runNow({ pass: 'incremental', trigger: 'schedule', tick })
   }
 
   const isDue = async (tick: Tick): Promise<boolean> => {
-    const hasRun = await parts.hasRun(tick)
+    const hasRun = await deps.hasRun(tick)
     if (hasRun) log.debug({ passes: tick.passes }, 'another worker has run this tick')
     return !hasRun
   }
 
+  /** Waits for its turn, as long as it is still due. */
+  const takeTurn = async (asked: ScheduledRun, isStillDue: () => Promise<boolean>): Promise<void> => {
+    const startedMs = performance.now()
+    for (;;) {
+      await current
+      const stillDue = !signal.aborted && (await isStillDue())
+      const turn = {
+        isStillDue: stillDue,
+        // A look costs less than a run that finds the lease taken: that one asks Clerk first.
+        isLeaseHeld: stillDue && (await deps.isLeaseHeld()),
+        waitedMs: performance.now() - startedMs,
+      }
+      let next = nextTurn(turn, waits.leaseWaitMs)
+      if (next === 'run') {
+        const { report } = await runNow(asked)
+        if (report.status !== 'skipped') return
+        next = nextTurn({ ...turn, isLeaseHeld: true }, waits.leaseWaitMs)
+      }
+      if (next === 'give up') {
+        log.warn({ pass: 'full' }, 'another run held the lease for too long; the next tick tries again')
+      }
+      if (next !== 'wait') return
+      await delay(waits.leasePollMs, undefined, { signal }).catch(() => undefined)
+    }
+  }
+
+  return {
+    state: state as Readonly<typeof state>,
+    async runFull(asked: ScheduledRun, isStillDue = () => isDue(asked.tick)): Promise<void> {
+      if (state.isFullDue) return
+      state.isFullDue = true
+      await takeTurn(asked, isStillDue).finally(() => {
+        state.isFullDue = false
+      })
+    },
+    async runIncremental(tick: Tick): Promise<void> {
+      state.isIncrementalDue = true
+      try {
+        if (signal.aborted || !(await isDue(tick))) return
+        // A full pass may have come due while the database answered.
+        if (state.isRunning || state.isFullDue || signal.aborted) return
+        await runNow({ pass: 'incremental', trigger: 'schedule', tick })
+      } finally {
+        state.isIncrementalDue = false
+      }
+    },
+  }
+}
+
+/** Starts both schedules, and a first full pass if the last one is older than its schedule. */
+export function startSchedules(deps: ScheduleDeps): { stop(): Promise<void> } {
+  const { log } = deps
+  const { full, incremental, timezone } = deps.schedule
+  const runner = createRunner(deps)
+  const inFlight = new Set<Promise<void>>()
   /** An error here is a bug or a database that is away: it is logged, and the next tick comes. */
-  const track = (work: Promise<void>): Promise<void> => {
+  const track = (work: Promise<void>) => {
     const tracked = work
       .catch((error) => log.error({ err: error }, 'a tick failed'))
-      .finally(() => pending.delete(tracked))
-    pending.add(tracked)
-    return tracked
+      .finally(() => inFlight.delete(tracked))
+    inFlight.add(tracked)
   }
 
-  /** Runs a tick, unless the one before is still under way: what fell due meanwhile is not made up for. */
-  const underWay = new Set<Kind>()
-  const take = (pass: Kind, run: () => Promise<void>) => {
-    if (underWay.has(pass)) {
-      log.debug({ pass }, 'a tick passed while the pass before it was still under way')
-      return
-    }
-    underWay.add(pass)
-    void track(run()).finally(() => underWay.delete(pass))
-  }
-
-  const { full, incremental, timezone } = parts.schedule
-  const crons = new Map<Kind, Cron>()
+  const crons = new Map<Pass, Cron>()
   if (full !== undefined) crons.set('full', createCron(full, timezone))
   if (incremental !== undefined) crons.set('incremental', createCron(incremental, timezone))
-  // Half of the shortest interval is how far back a run counts as this very tick's, so that neither a clock some seconds
-  // off nor the tick before is taken for it, however uneven the schedule.
-  const tickOf = (pass: Kind, passes: Kind[]): Tick => ({
+  // A run that began within half of the shortest interval before a tick counts as the tick's run. So clocks may differ by
+  // seconds, and the previous tick's run is not mistaken for this one, however uneven the schedule.
+  const tickOf = (pass: Pass, passes: Pass[]): Tick => ({
     passes,
     seconds: (crons.get(pass)?.shortestIntervalSeconds ?? 0) / 2,
   })
   const stopTicking = startTicking(crons, {
     timezone,
     log,
-    clocks: parts.clocks,
+    clocks: deps.clocks,
     onDue(due) {
-      if (due.has('full')) {
-        const tick = tickOf('full', ['full'])
-        take('full', () => runFull({ pass: 'full', trigger: 'schedule', tick }, () => isDue(tick)))
-        // Where both fall due together, the full pass does what the other one would.
-      } else take('incremental', () => runIncremental(tickOf('incremental', ['full', 'incremental'])))
+      const pass = nextRun(runner.state, due)
+      if (pass === 'full') {
+        track(runner.runFull({ pass, trigger: 'schedule', tick: tickOf('full', ['full']) }))
+      } else if (pass === 'incremental') {
+        track(runner.runIncremental(tickOf('incremental', ['full', 'incremental'])))
+      } else log.debug({ due: [...due] }, 'a tick passed while the pass before it was still under way')
     },
   })
 
-  const nextOf = (pass: Kind) => crons.get(pass)?.next().toISOString() ?? null
+  const nextOf = (pass: Pass) => crons.get(pass)?.next().toISOString() ?? null
   log.info({ incremental: nextOf('incremental'), full: nextOf('full') }, 'schedules started')
 
-  const fullCron = crons.get('full')
-  if (fullCron !== undefined) {
-    const seconds = fullCron.shortestIntervalSeconds
+  const seconds = crons.get('full')?.shortestIntervalSeconds
+  if (seconds !== undefined) {
     const start = { pass: 'full', trigger: 'start', tick: { passes: ['full'], seconds } } as const
     track(
-      runFull(start, async () => {
-        const age = await parts.lastFullPassAge()
+      runner.runFull(start, async () => {
+        const age = await deps.lastFullPassAge()
         return age === undefined || age > seconds
       }),
     )
@@ -187,7 +193,7 @@ export function startSchedules(parts: ScheduleParts): { stop(): Promise<void> } 
   return {
     async stop() {
       stopTicking()
-      await Promise.all(pending)
+      await Promise.all(inFlight)
     },
   }
 }

@@ -2,21 +2,21 @@
 // only what no later run could cure does, and only at start.
 import { once } from 'node:events'
 import { Server, type ServerResponse } from 'node:http'
-import { setTimeout as delay } from 'node:timers/promises'
 import { serve } from '@hono/node-server'
 import type { ClerkClient } from '../clerk/api.ts'
 import type { Database } from '../db/database.ts'
 import { hasRun, isLeaseHeld } from '../db/lease.ts'
 import { lastFullPassAge } from '../db/runs.ts'
+import { withDeadline } from '../deadline.ts'
 import { SyncError } from '../errors.ts'
 import { createApp, webhookPaths } from '../http/app.ts'
 import type { Log } from '../log.ts'
-import { checkSchedule, type ScheduleParts, startSchedules } from './schedules.ts'
+import { checkSchedule, type ScheduleDeps, startSchedules } from './schedules.ts'
 import { watchTable } from './table.ts'
 
 export interface WorkerParts {
   readonly http: { readonly host: string; readonly port: number }
-  readonly schedule: ScheduleParts['schedule']
+  readonly schedule: ScheduleDeps['schedule']
   readonly policy: 'sync' | 'upsert-only'
   /** Empty where none is set. */
   readonly webhookSecrets: readonly string[]
@@ -24,13 +24,13 @@ export interface WorkerParts {
   readonly database: Database
   /** A client for the look at start. */
   readonly clerk: () => ClerkClient
-  readonly run: ScheduleParts['run']
+  readonly run: ScheduleDeps['run']
   readonly log: Log
   /** Aborted by the first signal. */
   readonly signal: AbortSignal
   /** Told the port once it listens. */
   readonly onListening?: (port: number) => void
-  readonly waits?: ScheduleParts['waits']
+  readonly waits?: ScheduleDeps['waits']
 }
 
 /** What is still under way so long after a signal is cut off. Orchestrators kill after 10 s, or 30. */
@@ -82,8 +82,7 @@ export async function runWorker(parts: WorkerParts): Promise<void> {
     }
   } finally {
     const ended = Promise.all([schedules?.stop(), close(server)]).then(() => true)
-    const inTime = await Promise.race([ended, delay(shutdownMsMax, false, { ref: false })])
-    if (!inTime) {
+    if (!(await withDeadline(ended, shutdownMsMax, () => false))) {
       server.closeAllConnections()
       log.warn('what was still under way is cut off')
     }

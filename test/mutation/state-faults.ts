@@ -193,14 +193,14 @@ const looks = faultsIn(
 
 const waits = faultsIn(
   'db/database.ts',
-  ['test/db/patience.test.ts'],
+  ['test/db/timeouts.test.ts'],
   [
     [
       'a process that sleeps keeps its locks',
       "set local idle_in_transaction_session_timeout = '20s'",
       'select',
     ],
-    ['a transaction is waited for without end', 'inTime(work, milliseconds)', 'work'],
+    ['a transaction is waited for without end', 'withPostgresTimeout(work, milliseconds)', 'work'],
   ],
 )
 

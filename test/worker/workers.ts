@@ -8,7 +8,7 @@ import { openDatabase } from '../../src/db/database.ts'
 import { hasRun, isLeaseHeld } from '../../src/db/lease.ts'
 import { lastFullPassAge } from '../../src/db/runs.ts'
 import { logTo } from '../../src/log.ts'
-import { type Schedule, type ScheduleParts, startSchedules } from '../../src/worker/schedules.ts'
+import { type Schedule, type ScheduleDeps, startSchedules } from '../../src/worker/schedules.ts'
 import type { Environment, Running, Shop } from '../cli/command.ts'
 import { send } from '../support/endpoint.ts'
 import type { SyncOptions, World } from '../support/world.ts'
@@ -144,7 +144,7 @@ export interface Schedules {
 export function scheduleIn(
   world: World,
   schedule: Partial<Schedule>,
-  options: { waits?: ScheduleParts['waits']; sync?: SyncOptions } = {},
+  options: { waits?: ScheduleDeps['waits']; sync?: SyncOptions } = {},
 ): Schedules {
   const database = openDatabase(world.database.url, { connections: 2 })
   const said: string[] = []

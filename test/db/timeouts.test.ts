@@ -2,7 +2,7 @@
 import { sql } from 'drizzle-orm'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Database, openDatabase, query, transaction } from '../../src/db/database.ts'
-import { inTime } from '../../src/db/patience.ts'
+import { withPostgresTimeout } from '../../src/db/timeouts.ts'
 import { createTestDatabase, type TestDatabase } from '../support/database.ts'
 import { startSilentProxy } from '../support/silent-proxy.ts'
 
@@ -20,12 +20,12 @@ afterAll(async () => {
 const tooLate = { kind: 'transient', message: 'Postgres did not answer in time' }
 
 test('what is answered in time is the answer, and its failure the failure', async () => {
-  expect(await inTime(Promise.resolve(1), 60_000)).toBe(1)
-  await expect(inTime(Promise.reject(new Error('no')), 60_000)).rejects.toThrow('no')
+  expect(await withPostgresTimeout(Promise.resolve(1), 60_000)).toBe(1)
+  await expect(withPostgresTimeout(Promise.reject(new Error('no')), 60_000)).rejects.toThrow('no')
 })
 
 test('what is never answered is transient', async () => {
-  await expect(inTime(new Promise(() => {}), 1)).rejects.toMatchObject(tooLate)
+  await expect(withPostgresTimeout(new Promise(() => {}), 1)).rejects.toMatchObject(tooLate)
 })
 
 test('a transaction on a connection that has fallen silent ends, and the next one has another connection', async () => {
