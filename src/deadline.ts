@@ -36,7 +36,7 @@ export function linkedAbortController(signal: AbortSignal): { controller: AbortC
 }
 
 /**
- * Returns what `work` returns. The signal that it is handed aborts after so many milliseconds with a `TimeoutError`, or
+ * Returns what `work` returns. The signal that it receives aborts after `milliseconds` with a `TimeoutError`, or
  * together with `signal` and for the same reason; it must be used until the last byte is read. `restart` begins the time
  * anew.
  */
@@ -59,7 +59,7 @@ export async function withTimeout<T>(
   }
 }
 
-/** Rejects with the signal's reason so many milliseconds after it is aborted. Never resolves, and keeps no process alive. */
+/** Rejects with the signal's reason, `milliseconds` after it is aborted. Never resolves, and does not keep the process alive. */
 export function rejectAfterAbort(signal: AbortSignal, milliseconds: number): Promise<never> {
   return new Promise((_resolve, reject) => {
     const wait = () => setTimeout(() => reject(signal.reason), milliseconds).unref()

@@ -1,5 +1,5 @@
 // Where log lines go: a descriptor, written before the call returns. The rule: a line that cannot be written (a full disk,
-// a reader that has gone) is dropped and counted, and nobody who logs ever notices; a run or a webhook must not fail
+// a reader that has gone) is dropped and counted, and the caller does not notice; a run or a webhook must not fail
 // because of what it says.
 import { writeSync } from 'node:fs'
 

@@ -96,7 +96,7 @@ export function logTo(stream: DestinationStream, level: string): Log {
 }
 
 /**
- * What may be told of an error. Of ours (`SyncError`): kind, message, hint, facts. Of any other: its type, its codes
+ * What may be logged of an error. Of ours (`SyncError`): kind, message, hint, facts. Of any other: its type, its codes
  * and, for a programming error, where it was thrown. Both with their causes.
  */
 export function describeError(error: unknown): Record<string, unknown> {

@@ -3,7 +3,7 @@
 import { SingleBar } from 'cli-progress'
 
 export interface ProgressBar {
-  /** Begins, or begins again; `total` is an estimate in users, undefined where nobody knows. */
+  /** Begins, or begins again; `total` is an estimate in users, undefined where it is unknown. */
   start(total: number | undefined): void
   /** Users seen since `start`. */
   update(seen: number): void

@@ -17,7 +17,7 @@ import type { ReadUser } from './user.ts'
 /** One page of users. */
 export interface ListAnswer {
   users: ReadUser[]
-  /** How many were asked for: fewer than the query says once Clerk has been too slow for so many. */
+  /** The limit of the request: smaller than the query's once Clerk was too slow for that many. */
   limit: number
   /** Clerk's clock when it answered, ms; undefined where the answer had no `Date`. Whole seconds, rounded down. */
   date: number | undefined
@@ -28,12 +28,12 @@ export interface ClerkClient {
   listUsers(query: ListQuery): Promise<ListAnswer>
   /** All users of the instance: unfiltered, since a filtered count can take minutes. */
   countUsers(): Promise<{ count: number; date: number | undefined }>
-  /** The user, or `denied`: Clerk says in so many words that there is none. */
+  /** The user, or `denied` if Clerk answers with its own code that there is none. */
   fetchUser(clerkId: string): Promise<{ user: ReadUser | 'denied'; date: number | undefined }>
   fetchInstance(): Promise<{ id: string; date: number | undefined }>
-  /** Ends every request and every wait, also of questions that nobody waits for any more. */
+  /** Ends every request and every wait, also those whose caller has failed. */
   close(): void
-  /** Requests sent so far, tries included, and how many of them met a 429. */
+  /** Requests sent so far, retries included, and how many of them got a 429. */
   readonly requests: { total: number; throttled: number }
   /** What a report should say about how Clerk had to be asked. */
   notes(): string[]

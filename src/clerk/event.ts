@@ -45,7 +45,7 @@ export async function readWebhook(
 
 const malformed = (reason: string): WebhookEvent => ({ instanceId: undefined, kind: 'malformed', reason })
 
-/** Why a signature does not hold, as far as it can be told without a secret. */
+/** Why a signature is not valid, as far as it can be said without the secret. */
 function whyNotVerified(headers: Headers, body: string): string {
   const missing = ['svix-id', 'svix-timestamp', 'svix-signature'].filter((name) => !headers.get(name)?.trim())
   if (missing.length > 0) {

@@ -11,7 +11,7 @@ export interface RateLimiter {
   enter(deadline: number): Promise<void>
   /** True while Clerk has asked to wait. */
   isPaused(): boolean
-  /** Nobody passes for so long. A shorter pause does not end a longer one. */
+  /** Holds back all requests for `milliseconds`. A shorter pause does not end a longer one. */
   pause(milliseconds: number): void
   /**
    * Throws `transient`, with `facts.waitSeconds`, if Clerk's pause lasts beyond `deadline` (on `performance.now`'s

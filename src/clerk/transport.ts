@@ -44,7 +44,7 @@ export interface TransportOptions {
   signal: AbortSignal
   /** The way to the network; the platform's own if absent. */
   fetch?: typeof fetch | undefined
-  /** Told what is waited for before each wait; what it returns is called when the wait has ended. */
+  /** Called before each wait with its reason. The function that it returns is called when the wait has ended. */
   onWait?: ((what: string) => () => void) | undefined
   /** The proxy that leads to Clerk, unless `fetch` is given. */
   proxy?: ProxySettings | undefined

@@ -20,7 +20,7 @@ export type ReadUser =
       readonly updatedAt: number | undefined
       readonly reason: string
     }
-  /** Not even the id can be read: whom the page left out can no longer be told. */
+  /** The id is unreadable, so nobody knows which user this was. The pass then proves no absence. */
   | { readonly kind: 'unreadable' }
 
 /** A user of a list answer whose id at least can be read. */

@@ -11,7 +11,7 @@ export interface ColumnChange {
   readonly to: string
 }
 
-/** The columns that would change; Clerk's times are told by the kind alone. */
+/** The columns that would change. For Clerk's times the kind of change says enough. */
 export function columnChanges(shown: ShownChange, showValues: boolean): ColumnChange[] {
   if (!('change' in shown) || shown.kind === 'refresh') return []
   const { write, row } = shown.change

@@ -91,7 +91,7 @@ function wrapped(line: string, width: number | undefined): string {
 }
 
 /**
- * Keeps the process going where nobody can take what it says: the reader has gone, as in `| head`, or the disk is full. A
+ * Keeps the process alive where its output cannot be written: the reader has ended, as in `| head`, or the disk is full. A
  * run under way still ends in good order and with its own exit code. Stderr says it once.
  */
 export function outliveReaders(): void {

@@ -31,8 +31,8 @@ const pageSize = 500
 const recountDelayMs = 3000
 
 /**
- * One is used, as long as Postgres answers it. A beat behind a connection that has fallen silent would be none: so many
- * beats fit into the silence after which the lease is lost.
+ * Normally one is used. If a heartbeat hangs on a dead connection, the next needs another; six heartbeats fit into the 30 s
+ * after which the lease is lost.
  */
 const heartbeatConnections = 6
 

@@ -11,7 +11,7 @@ const termBehindIntMs = 3000
 
 /**
  * Aborts `stop` with an `aborted` error at the first signal, and ends the process at another one that is
- * not merely a repeat of it. Gives how to stop listening.
+ * not merely a repeat of it. Returns a function that stops listening.
  */
 export function stopOnSignals(stop: AbortController, onFirst: (signal: NodeJS.Signals) => void): () => void {
   let first: { signal: NodeJS.Signals; at: number } | undefined

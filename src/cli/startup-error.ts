@@ -1,4 +1,4 @@
-// A command that could not begin: the error for whoever reads along, the report that `sync --json` owes in every case,
+// A command that could not begin: the error for a reader, the report that `sync --json` prints in every case,
 // and the exit code.
 import { CommanderError } from 'commander'
 import { isSyncError, SyncError } from '../errors.ts'
@@ -6,7 +6,7 @@ import { Findings } from '../sync/findings.ts'
 import { describeError, exitCodeOfError, exitCodes, type Report } from '../sync/report.ts'
 import { sayError } from './output.ts'
 
-/** Says why the command with these arguments did not begin. Gives its exit code. */
+/** Prints why the command with these arguments did not begin. Returns its exit code. */
 export function reportStartupError(thrown: unknown, args: readonly string[]): number {
   // The parser has had its say on stderr.
   if (!(thrown instanceof CommanderError)) sayError(thrown)

@@ -115,7 +115,7 @@ function zone(now: Date): string {
   return parts.find(({ type }) => type === 'timeZoneName')?.value ?? 'local'
 }
 
-/** `3 min ago`: one unit, rounded down, since nobody needs the seconds of a day. */
+/** `3 min ago`: one unit, rounded down. */
 function age(seconds: number): string {
   const units = [
     [86_400, 'd'],

@@ -25,7 +25,7 @@ export interface SyncFlags extends RunFlags {
 /** More named on a terminal scrolls the summary away; the log and `status` have them. */
 const rejectionsShown = 20
 
-/** Runs once. Gives the exit code. Throws `SyncError` for what keeps the run from beginning. */
+/** Runs once. Returns the exit code. Throws `SyncError` if the run cannot begin. */
 export async function syncCommand(
   config: Config,
   flags: SyncFlags,
@@ -67,7 +67,7 @@ export async function syncCommand(
   }
 }
 
-/** What is told while the run is under way. */
+/** The callbacks while the run is under way. */
 function watching(
   flags: SyncFlags,
   output: Output,

@@ -34,7 +34,7 @@ interface WithheldRow {
 
 /** How many are named unless all are asked for. */
 const namedMax = 10
-/** So many rows are read at a time. */
+/** How many rows are read in one query. */
 const rowsAtOnce = 1000
 
 /** Returns what is withheld since the last full pass; null if nothing is. */

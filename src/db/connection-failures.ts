@@ -1,7 +1,7 @@
 // What is wrong between this program and Postgres, by what driver, pooler or server say of it, and what an operator can do.
 import type { ErrorKind } from '../errors.ts'
 
-/** An error of driver or Postgres, as far as a class of failures is told by it. */
+/** The parts of an error by which its class is recognised. */
 export interface Said {
   readonly code: string
   readonly message: string

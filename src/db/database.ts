@@ -10,7 +10,7 @@ import { deleteMsDefault, statementMsMax, transactionMsMax, withPostgresTimeout 
 
 export { WriteError } from './write-error.ts'
 
-/** A pool of connections. Whoever opens it closes it. */
+/** A pool of connections. The code that opens it closes it. */
 export interface Database {
   readonly db: PostgresJsDatabase
   /** How long a batch of deletions may take, ms. */
@@ -62,8 +62,8 @@ export function openDatabase(
 }
 
 /**
- * The driver goes on waiting for a statement whose connection broke: each run that Postgres failed would end, and say so,
- * five seconds late. For statements that really are under way on another connection this still is long.
+ * postgres.js keeps waiting for statements on a broken connection, which would delay the end of a failed run by 5 s. Half a
+ * second is ample for statements on healthy connections.
  */
 const lostCloseSeconds = 0.5
 
@@ -145,9 +145,9 @@ const begin = sql`set transaction isolation level read committed;
   set local idle_in_transaction_session_timeout = '20s'`
 
 /**
- * When its connection breaks, the driver fails the transaction by itself. If the work in it failed as well, the driver
- * would write `rollback` to the socket that is gone, outside of any promise: that ends the process, or leaves the
- * connection unusable for minutes (porsager/postgres#1208). So such work just does not end.
+ * If the connection breaks, postgres.js rejects the transaction itself. If the callback rejected as well, it would send
+ * `rollback` on the dead socket outside of any promise, which crashes the process or blocks the connection for minutes
+ * (porsager/postgres#1208). So for these codes the callback never settles.
  */
 async function untilConnectionLost<T>(work: () => Promise<T>): Promise<T> {
   try {

@@ -1,6 +1,6 @@
 // What hangs on rows of `users` in other tables: the rows that a deletion would take along by `on delete cascade`, over all
 // levels, those that it would change, and those that forbid it. The catalogue tells the tables. Reads only; a count that
-// takes too long, or that the role may not make, is told as unknown.
+// takes too long, or that the role may not make, is reported as unknown.
 import { type SQL, sql } from 'drizzle-orm'
 import { isSyncError } from '../errors.ts'
 import { arrayParameter, type Database, type Executor, query, transaction, WriteError } from './database.ts'

@@ -1,5 +1,5 @@
 // How old a row without a version is. Its own creation time says it, if that is a time in the past; else the row was
-// first met when `clerk_sync.first_seen` says so. A time that is missing, infinite or yet to come says nothing about age.
+// first seen when `clerk_sync.first_seen` says so. A time that is missing, infinite or yet to come says nothing about age.
 import { type SQL, sql } from 'drizzle-orm'
 import type { TableCatalog } from './catalog.ts'
 import { arrayParameter, type Executor, query } from './database.ts'
@@ -19,7 +19,7 @@ export function isDayOld(catalog: TableCatalog): SQL {
 }
 
 /**
- * Notes that these rows have been met, where neither a version nor a creation time tells their age. Returns how many
+ * Records the first sight of these rows, where neither a version nor a creation time gives their age. Returns how many
  * such rows there are. With `isDryRun` it only counts them.
  */
 export async function noteFirstSeen(

@@ -6,7 +6,7 @@ import { bringBackTimes, soon } from './clock.ts'
 import { arrayParameter, type Database, type Executor, query, transaction } from './database.ts'
 import { insertRun, insertTries, type NewRun } from './runs.ts'
 
-/** A holder silent for so long has died or sleeps; six heartbeats. */
+/** A holder silent for longer has died or sleeps; six heartbeats. */
 const silentAfter = sql.raw(`interval '30 seconds'`)
 
 export interface Lease {
@@ -29,7 +29,7 @@ export interface Holder {
 export interface Tick {
   /** The passes that do what this tick asks for. */
   readonly passes: readonly string[]
-  /** A run that began so long ago, or later, is this tick's. */
+  /** A run that began within this time before now is this tick's. */
   readonly seconds: number
 }
 
@@ -37,7 +37,7 @@ export interface Tick {
 const needsLease = sql`pass <> 'user'`
 
 /**
- * Takes the lease, or says who holds it: nobody if a run has taken care of the tick meanwhile. A silent holder is marked
+ * Takes the lease, or returns its holder: undefined if a run has taken care of the tick meanwhile. A silent holder is marked
  * `abandoned` first. A run of pass `user` gets its line whoever holds the lease, and leaves a silent holder alone. It
  * looks before it writes: a run that comes too late uses up no number.
  */

@@ -12,7 +12,7 @@ export const migrationsFolder = fileURLToPath(new URL('../../drizzle', import.me
 /** Any number will do, as long as no other part of the app locks the same one: "clerk-sy" in ASCII. */
 const migrationLock = sql.raw('7163371136806975353')
 
-/** An index on a table of millions of rows takes minutes, and so does waiting for somebody else to make it. */
+/** An index on a table of millions of rows takes minutes, and so does waiting for another process that makes it. */
 const migrationMsMax = 15 * 60_000
 
 export type Migration = ReturnType<typeof readMigrationFiles>[number]

@@ -87,7 +87,7 @@ function namedIn(cause: unknown): Named {
   }
 }
 
-/** What nobody has foreseen is told in Postgres's own words, as far as they can hold no value. */
+/** An unforeseen error keeps Postgres's own words, as far as they cannot hold a value. */
 function unknownFailure(cause: unknown, facts: Record<string, string>): SyncError {
   const words = wordsOf(cause)
   return new SyncError('contract', `Postgres refused a statement${words === undefined ? '' : `: ${words}`}`, {

@@ -59,7 +59,7 @@ export async function insertRun(
 }
 
 /**
- * Writes the line of a run that ended before it had one: it began so long ago. Returns its number, undefined if five
+ * Writes the line of a run that ended before it had one and began `durationMs` ago. Returns its number, undefined if five
  * tries found none that is free.
  */
 export async function noteEndedRun(

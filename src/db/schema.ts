@@ -64,12 +64,12 @@ export interface DesiredUser {
 /** One row as the table has it. Times are milliseconds on Clerk's clock, null in an adopted row. */
 export interface CurrentRow {
   readonly clerkId: string
-  /** Null where an adopted table still lacks the column (only a dry run meets that). */
+  /** Null where an adopted table still lacks the column (only in a dry run). */
   readonly values: { readonly [K in keyof SyncedValues]: string | null }
   readonly clerkCreatedAt: number | null
   readonly clerkUpdatedAt: number | null
   /**
-   * True once the row's own `created_at` is a day old, or where that tells no age, once the row was first met a day ago:
+   * True once the row's own `created_at` is a day old, or, where that says nothing about the age, once the row was first seen a day ago:
    * from then on a row without a version has settled.
    */
   readonly isDayOld: boolean
@@ -89,7 +89,7 @@ export const tombstones = clerkSync.table(
   (table) => [index('tombstones_deleted_at_idx').on(table.deletedAt)],
 )
 
-/** When a row without a version and without a creation time was first met: its age counts from then. */
+/** When a row without a version and without a creation time was first seen. Its age counts from then. */
 export const firstSeen = clerkSync.table('first_seen', {
   clerkId: text('clerk_id').primaryKey(),
   firstSeenAt: postgresTime('first_seen_at').notNull().defaultNow(),

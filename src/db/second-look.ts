@@ -7,7 +7,7 @@ import { withDeadline } from '../deadline.ts'
 import { isSyncError, SyncError } from '../errors.ts'
 import { codeOf, overTime } from './postgres-errors.ts'
 
-/** A pool's server, as the driver was told of it. */
+/** A pool's server, as the driver was configured. */
 export interface Server {
   readonly db: PostgresJsDatabase
   readonly hosts: readonly string[]

@@ -57,12 +57,13 @@ export async function readState(executor: Executor, catalog: TableCatalog): Prom
   return { ...row, difference: row.difference === null ? null : JSON.parse(row.difference) }
 }
 
-/** Nobody has seen yet whether the rows that are there are about this instance's users. */
+/** It is not known yet whether the rows that are there are of this instance's users. */
 const firstLook = sql`case when exists (select from users u where ${isOurs}) then ${newHold('first-look')} end`
 
 /**
  * Binds the table to an instance if it is not bound yet, or if it was bound to `replaced`: then watermark and known
- * difference, which spoke of that one, go. Where the table has rows of ours, deletions are put on hold. Gives the instance that is bound afterwards, which may be another's.
+ * difference, which belong to that one, are cleared. Where the table has rows of ours, deletions are put on hold. Returns
+ * the instance that is bound afterwards, which may be another one.
  */
 export async function bindInstance(
   executor: Executor,

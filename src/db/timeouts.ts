@@ -5,7 +5,7 @@ import { SyncError } from '../errors.ts'
 
 /** How long a batch of deletions may take unless `DELETE_TIMEOUT_SECONDS` says otherwise, ms: an app's cascade may be slow. */
 export const deleteMsDefault = 60_000
-/** How long the answer to a statement is waited for that Postgres itself ends after so many milliseconds. */
+/** How long to wait for a statement that Postgres itself ends after `milliseconds`. */
 export const statementMsFor = (milliseconds: number) => milliseconds + 15_000
 /** The same for a transaction around such a statement: its waits for locks come on top, and its commit. */
 export const transactionMsFor = (milliseconds: number) => 2 * milliseconds + 30_000
@@ -14,7 +14,7 @@ export const statementMsMax = statementMsFor(deleteMsDefault)
 /** For a transaction, ms. */
 export const transactionMsMax = transactionMsFor(deleteMsDefault)
 
-/** Returns what `work` returns. Throws `transient` after so many milliseconds; the work itself continues. */
+/** Returns what `work` returns. Throws `transient` after `milliseconds`; the work itself continues. */
 export const withPostgresTimeout = <T>(work: PromiseLike<T>, milliseconds: number): Promise<T> =>
   withDeadline(work, milliseconds, () => {
     throw new SyncError('transient', 'Postgres did not answer in time', {

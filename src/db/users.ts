@@ -136,7 +136,7 @@ export async function readOtherIds(
 }
 
 /**
- * Inserts users that have no row. Gives the ids inserted; their older tombstones go, as `liftTombstones` says. The
+ * Inserts users that have no row. Returns the ids inserted; their older tombstones go, as `liftTombstones` says. The
  * caller's transaction holds the deletion lock, so that every deletion either sees these rows or left a tombstone that this statement sees.
  */
 export async function insertUsers(
@@ -173,7 +173,7 @@ export async function insertUsers(
 /** A pass also writes at an equal version, since it read the whole user just now; a webhook may be old news. */
 export type WrittenBy = 'pass' | 'webhook'
 
-/** Writes changed values, and `updated_at` with them. Gives the ids of rows it wrote. Never inserts. */
+/** Writes changed values, and `updated_at` with them. Returns the ids of the rows written. Never inserts. */
 export async function updateUsers(
   tx: Executor,
   writes: readonly Write[],
@@ -183,7 +183,7 @@ export async function updateUsers(
   return writeRows(tx, writes, by, [...values, sql`updated_at = now()`], differs)
 }
 
-/** Writes Clerk's times only: the values are the same, `updated_at` stays. Gives the ids of rows it wrote. */
+/** Writes Clerk's times only: the values are the same, `updated_at` stays. Returns the ids of the rows written. */
 export async function refreshUsers(
   tx: Executor,
   writes: readonly Write[],

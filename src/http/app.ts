@@ -23,7 +23,7 @@ export function createApp(deps: AppDeps): Hono {
   const waiting = new WaitingDeliveries()
   const tooLarge = bodyLimit({
     maxSize: bodyBytesMax,
-    // The rest of the body stays unread on the connection: whoever reused it would be cut off.
+    // The rest of the body stays unread on the connection, so a request that reused it would be cut off.
     onError: (context) =>
       context.json({ result: 'failed', reason: 'the body is over 1 MB' }, 413, { Connection: 'close' }),
   })
@@ -52,7 +52,7 @@ export function createApp(deps: AppDeps): Hono {
   return app
 }
 
-/** Nobody waits for the answer any more. Anybody can do that, so it is no error of ours. */
+/** The client has closed the connection. Any client can do that, so it is no error of ours. */
 function isBrokenOff(error: Error, request: Request): boolean {
   return request.signal.aborted || (error as NodeJS.ErrnoException).code === 'ECONNRESET'
 }

@@ -52,7 +52,7 @@ export async function answerWebhook(
   return context.json(facts, status)
 }
 
-/** Whoever knows the address can send a header: what is not an id may be anything, and does not get into the log. */
+/** Anyone can send a header. What is not an id may hold anything, so it is not logged. */
 function readableId(svixId: string | undefined): string | null {
   return svixId !== undefined && /^[\w-]{1,64}$/.test(svixId) ? svixId : null
 }

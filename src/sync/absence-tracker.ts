@@ -27,7 +27,7 @@ export class AbsenceTracker {
     for (const { kind, clerkId, createdAt } of users) {
       this.candidates.delete(clerkId)
       if (createdAt === undefined || createdAt <= this.countedAt) this.seenOld++
-      // Nobody looks where the row of a rejected user stands; wherever that is, its user lives.
+      // The row of a rejected user is not read. Wherever it stands, its user lives.
       if (kind === 'rejected') this.moved.add(clerkId)
     }
   }
@@ -35,7 +35,7 @@ export class AbsenceTracker {
   /** The users were written; `rows` are their rows as they were before. */
   noteWritten(users: readonly ReadableUser[], rows: readonly CurrentRow[]): void {
     const times = new Map(users.map((user) => [user.clerkId, user.createdAt]))
-    // A row dated later than its user is met again as an absent one, unless the page's write has moved it.
+    // A row dated later than its user will look absent in a later span, unless the page's write has moved it.
     for (const { clerkId, clerkCreatedAt } of rows) {
       const time = times.get(clerkId)
       if (clerkCreatedAt !== null && time !== undefined && clerkCreatedAt > time) this.moved.add(clerkId)

@@ -41,7 +41,7 @@ export async function confirmAbsences(
   }
   const allowance = await readAllowance(pass, findings.holdToCome())
   const approved = readApprovedRows(pass)
-  // A pass that saw nobody has no canary: only an operator's word makes its answers count.
+  // A pass that saw no user has no canary. Then its answers count only with an operator's approval.
   const mayAskAnyway = pass.options.approveDeletes !== undefined
   const askedMax = Math.max(allowance.allowed, pass.writer.absentMin)
   // Rows that are not on the approved list do not use the approval up.
@@ -93,7 +93,7 @@ export async function deleteAbsent(
     tracker,
     absent.filter((row) => allowed.has(row.clerkId)),
   )
-  // Their answers, too, have told the time: a clock in doubt by now settles nothing.
+  // These answers had a `Date` as well. If the clock is in doubt by now, no row counts as settled.
   const unsettled = rows.filter((row) => !isSettled(row, pass.clock))
   const settled = rows.filter((row) => isSettled(row, pass.clock))
   findings.add(leftForGrace(pass, unsettled))

@@ -21,7 +21,7 @@ export async function readAllowance(pass: PassContext, holdToCome: string | unde
 }
 
 /**
- * Whether so many rows may still be deleted. The caller's transaction holds the deletion lock alone: what other runs have deleted
+ * Whether `count` rows may still be deleted. The caller's transaction holds the exclusive deletion lock: what other runs have deleted
  * since, and a user who came back since, is seen here.
  */
 export async function isStillAllowed(
@@ -36,7 +36,7 @@ export async function isStillAllowed(
 }
 
 /**
- * Returns the hold on deletions that nobody has approved. An approval covers the hold that the run began with, and none
+ * Returns the hold on deletions that no operator has approved. An approval covers the hold that the run began with, and none
  * that has begun since: the operator could not know of the user who came back.
  */
 async function openHold(

@@ -9,7 +9,7 @@ export function digestOf(ids: readonly string[]): string {
     .slice(0, 8)
 }
 
-/** The command that approves so many deletions, and, where a list is given, none outside of it. */
+/** The command that approves `count` deletions and, where a list is given, none outside of it. */
 export function approvalCommand(count: number, list: readonly string[] | undefined): string {
   return `npm run sync -- --approve-deletes ${count}${list === undefined ? '' : `:${digestOf(list)}`}`
 }

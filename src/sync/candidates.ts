@@ -34,7 +34,7 @@ export interface Confirmation {
   readonly pending: readonly CurrentRow[]
   /** Settled rows that could not be asked about, since no canary could prove the answer. */
   readonly unasked: readonly string[]
-  /** False if Clerk's answer proved nothing: then nobody is absent, and nobody alive. */
+  /** False if Clerk's answer proved nothing. Then both lists are empty. */
   readonly isProven: boolean
 }
 

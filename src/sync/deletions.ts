@@ -16,7 +16,7 @@ import { withhold } from './withheld.ts'
 
 /** An app's cascade may be slow; a transaction stays short. */
 const deletionsPerTransaction = 20
-/** After so many deletions in a row that each took as long as one may, the others are left for the next run. */
+/** After this many deletions in a row that were cut off by their time limit, the others are left for the next run. */
 const slowInARowMax = 5
 
 /** Deletes rows whose users Clerk denies, and leaves tombstones. Throws `SyncError`. */

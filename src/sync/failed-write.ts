@@ -1,4 +1,5 @@
-// The question of whoever writes: what becomes of changes that Postgres refuses? failures.ts and settle.ts answer it.
+// What becomes of changes that Postgres does not take: the type that the writer asks, and failed-writes.ts and settle.ts
+// implement.
 import type { WriteError } from '../db/database.ts'
 import type { SyncError } from '../errors.ts'
 import type { Finding } from './finding.ts'

@@ -14,13 +14,13 @@ import type { PassContext } from './pass.ts'
 import { deletionErrorText, writeErrorText } from './write-error-text.ts'
 
 /**
- * So many users that a unique constraint refuses are told apart with their page. After that a refused batch waits as a
- * whole for the second try, or a pass over very many of them would write one by one for hours.
+ * For this many users that a unique constraint refuses, the batch is split to find them. After that a refused batch waits as
+ * a whole for the second try, or a pass over very many of them would write one by one for hours.
  */
 const failuresSplitMax = 100
-/** So many users behind other transactions' locks: somebody holds the table, and each would wait 2 s. */
+/** More users than this behind locks mean that a transaction holds the table; each further one would wait 2 s. */
 const lockFailuresMax = 20
-/** So many users whose write was cut off: each had taken as long as Postgres lets a statement take. */
+/** The most users whose write may be cut off by a time limit before the run ends. */
 const timeoutFailuresMax = 20
 
 /** Rows whose deletion is withheld: how many of them are there, and their names. */
@@ -104,7 +104,7 @@ export function rejectDeletion(pass: PassContext, clerkId: string, failure: Writ
   }
 }
 
-/** Counts the failure. Returns the error that ends the run once so many are refused for one reason. */
+/** Counts the failure. Returns the error that ends the run once too many users fail for one reason. */
 function errorOfMany(
   { failures, options }: PassContext,
   clerkId: string,

@@ -6,7 +6,7 @@ import { approvalCommand } from './approval-command.ts'
 import { keptText, withheldText } from './deletion-policy.ts'
 import type { Counts, Findable, Finding, Rejection } from './finding.ts'
 
-/** The values of so many users that are to be tried again are kept in memory; of the others, only the ids. */
+/** For how many users that are to be tried again the values are kept in memory; for the others, only the ids. */
 const retryValuesMax = 1000
 /** What hangs on more rows than this is not counted. */
 const lostRowsMax = 20_000
@@ -155,7 +155,7 @@ export class Findings {
     return notes
   }
 
-  /** False once Clerk was not read to the end, or a user without a readable id was met. */
+  /** False once Clerk was not read to the end, or a page had a user without a readable id. */
   isComplete(): boolean {
     return this.state.isComplete
   }

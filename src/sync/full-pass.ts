@@ -1,4 +1,4 @@
-// The full pass: walks all of Clerk's users, plans and applies each page, and keeps the rows that no page returned as
+// The full pass: reads all of Clerk's users, plans and applies each page, and keeps the rows that no page returned as
 // candidates for deletion. Reads top to bottom; what becomes of the candidates is in absences.ts.
 import { isStorableTime, type ReadUser } from '../clerk/user.ts'
 import type { Checkpoint } from '../db/state.ts'
@@ -24,14 +24,14 @@ import { paginateUsers, type UserPage } from './pagination/cursor-pages.ts'
 import type { PassContext } from './pass.ts'
 import { settleRefused } from './settle.ts'
 
-/** A listing may lag so long behind the writes: the watermark stays as far behind. */
+/** How long a listing may lag behind writes, ms. The watermark stays as far behind. */
 const watermarkLagMs = 10 * 60_000
 
-/** After so many pages in a row of users who signed up meanwhile the pass ends: a busy instance brings ever more. */
+/** After this many pages in a row of users who signed up meanwhile the pass ends: a busy instance has ever more. */
 const newcomerPagesMax = 3
 
 /**
- * One full pass. Gives where the next incremental pass may begin, undefined if this one was incomplete. Throws
+ * One full pass. Returns where the next incremental pass may begin, undefined if this one was incomplete. Throws
  * `SyncError`; what was written by then stays.
  */
 export async function runFullPass(pass: PassContext, findings: Findings): Promise<Checkpoint | undefined> {
@@ -45,7 +45,8 @@ export async function runFullPass(pass: PassContext, findings: Findings): Promis
     pageSize: pass.options.pageSize,
     note: (text) => findings.add({ notes: [text] }),
   })
-  // Users with dates to come are not newcomers: until as many as Clerk counted have been seen, they may be some of those.
+  // A future `created_at` does not make a newcomer. Until as many users as Clerk counted have been seen, such a user may be
+  // one of them.
   const isEveryoneSeen = () => findings.counts().seen >= before.count
   for (let newcomers = 0; newcomers < newcomerPagesMax; ) {
     pass.signal.throwIfAborted()

@@ -4,7 +4,7 @@
 const hourlyShare = 0.1
 /** …but small tables may lose a handful, */
 const hourlyFloor = 10
-/** and no table more than this without somebody looking. */
+/** and no table more than this without an operator's approval. */
 const hourlyCeiling = 500
 /** A listing may fall short of Clerk's own count by so much before nothing is deleted. */
 const shortfallShare = 0.001
@@ -17,7 +17,7 @@ const shortfallFloor = 5
 export function allowedDeletions(facts: {
   /** Rows of ours in the table. */
   rows: number
-  /** Deletions of the last hour, over all runs that nobody approved. */
+  /** Deletions of the last hour, over all runs without an approval. */
   recent: number
   maxDeletes: number | undefined
   approved: number | undefined
@@ -42,7 +42,7 @@ export function shortfallOf(facts: {
   return Math.max(0, Math.min(facts.countBefore - facts.seenOld, facts.countAfter - facts.seen))
 }
 
-/** True if so many unseen users forbid every deletion. */
+/** True if this many unseen users forbid every deletion. */
 export function isShortfallGrave(shortfall: number, seen: number, count: number): boolean {
   if (shortfall === 0) return false
   return shortfall > Math.max(shortfallFloor, count * shortfallShare) || seen < count / 2

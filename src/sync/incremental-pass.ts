@@ -108,7 +108,7 @@ async function recallOpen(
   }
 }
 
-/** What a full pass left for the grace, and what this pass has added, is pending as long as nobody has settled it. */
+/** What a full pass left for the grace and what this pass has added stays pending until a pass settles it. */
 async function recallPending(pass: PassContext, difference: KnownDifference): Promise<Finding> {
   const rows = await countRowsOf(pass.database.db, difference.pendingRows, pass.catalog)
   return {

@@ -53,8 +53,8 @@ export function differenceOf(findings: Findings): NamedDifference {
 }
 
 /**
- * What the passes before have met as altered of rows that this pass has left as they are, unseen or with something open:
- * forgotten, they would be written once more by the next pass that sees their users.
+ * The fingerprints of altered rows that this pass has left as they are, unseen or with something open. Without them the next
+ * pass that sees their users would write these rows once more.
  */
 export function stillAltered(
   known: ReadonlyMap<string, string>,

@@ -1,5 +1,5 @@
 // Holding the lease while a run goes on: taken before the first write, kept by heartbeats, and lost for good when this
-// process slept for too long. The ledger (db/ledger.ts) has the SQL; here is the life of it.
+// process slept for too long. db/lease.ts has the SQL.
 import { hostname } from 'node:os'
 import type { Database } from '../db/database.ts'
 import { acquireLease, heartbeat, type Lease, leaseLost, type Tick } from '../db/lease.ts'

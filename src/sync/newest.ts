@@ -1,6 +1,6 @@
-// The rows of the users that changed last, remembered from pass to pass. Whoever puts back an earlier state of the table's
-// rows puts these back, too: if anything has changed in Clerk since that state, the newest change is one of those. So a
-// look at three rows finds a restored table that the catalogue cannot tell from the one it was.
+// The rows of the users that changed last, remembered from pass to pass. A restore of an earlier state of the table's rows
+// restores these, too: if anything has changed in Clerk since that state, the newest change is one of them. So reading
+// three rows finds a restored table that looks the same in the catalogue.
 import { readTombstones } from '../db/tombstones.ts'
 import { readRows } from '../db/users.ts'
 import type { NewestRow } from './known-difference.ts'

@@ -15,7 +15,7 @@ import { isSettled } from './plan.ts'
 import { settleRefused } from './settle.ts'
 import { keepBack } from './withheld.ts'
 
-/** So many other rows are looked at for users who can prove an answer, and so many of these are asked along in turn. */
+/** How many other rows are read to find canaries, and how many of these are tried in turn. */
 const canariesRead = 20
 const canariesMax = 5
 
@@ -49,7 +49,7 @@ async function* deleteIfGone(pass: PassContext, clerkId: string): AsyncGenerator
     return
   }
   const { policy, approveDeletes } = pass.options
-  // An answer that no other user proves counts only with an operator's word, as in a pass that saw nobody.
+  // An answer without a canary counts only with an approval, as in a pass that saw no user.
   const isProven = canaries.length > 0 || approveDeletes !== undefined
   if (!isProven && deletesRows(policy)) {
     yield { notes: ['no other row of the table could prove that Clerk knows its users'] }

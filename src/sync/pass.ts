@@ -72,9 +72,9 @@ export interface Writer {
   deleteRows(pass: PassContext, rows: readonly CurrentRow[], allowance: Allowance): Findable
   /** Leaves rows whose deletion is withheld, or which the policy keeps. */
   leaveRows(pass: PassContext, clerkIds: readonly string[]): Findable
-  /** Notes that rows have been met whose age nothing tells. Returns how many there are. */
+  /** Records the first sight of rows of unknown age. Returns how many there are. */
   noteAges(pass: PassContext, clerkIds: readonly string[]): Promise<number>
-  /** So many absent rows are looked for also where the guard lets fewer go. */
+  /** How many absent rows are confirmed even if the guard allows fewer deletions. */
   readonly absentMin: number
   /** False if what it finds to be changed is not in the table. */
   readonly changesTable: boolean
@@ -100,17 +100,17 @@ export interface PassContext {
   readonly holdToCome: string | undefined
   /** The hold on deletions that the run began with, undefined if none: the one that an approval covers. */
   readonly holdAtStart: string | undefined
-  /** What the database made of whose values, as the passes before have met it. */
+  /** Fingerprints of what the database made of users' values, by id, as earlier passes saw it. */
   readonly altered: ReadonlyMap<string, string>
   readonly signal: AbortSignal
   readonly log: Log
   /** Who was refused for which reason, over the whole pass. */
   readonly failures: FailureCounter
   readonly clock: ClerkClock
-  /** Told the users seen so far, and how many Clerk counts. */
+  /** Called with the users seen so far and Clerk's count. */
   readonly onProgress: (seen: number, total: number) => void
-  /** Told what comes next. */
+  /** Called when a phase begins. */
   readonly onPhase: OnPhase
-  /** Told each change that a dry run would make. */
+  /** Called with each change that a dry run would make. */
   readonly onChange: (change: ShownChange) => void
 }

@@ -27,7 +27,7 @@ export function leftUnproven(pass: PassContext, rows: readonly CurrentRow[]): Fi
   return { pendingRows: rows.map(({ clerkId }) => ({ clerkId, settlesInMs })) }
 }
 
-/** Of rows whose age nothing tells it counts from the first pass that meets them. */
+/** For rows of unknown age it counts from the first pass that saw them. */
 export async function noteAges(pass: PassContext, rows: readonly CurrentRow[]): Promise<Finding> {
   const ids = rows.flatMap((row) => (row.clerkUpdatedAt === null && !row.isDayOld ? [row.clerkId] : []))
   if (ids.length === 0) return {}

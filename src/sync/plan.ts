@@ -54,7 +54,7 @@ export type Batch = Pick<Plan, 'creates' | 'updates' | 'refreshes'>
  * future that no change in Clerk can have made it. A row without a version settles by its age.
  */
 export function isSettled(row: CurrentRow, clock: PassClock): boolean {
-  // Without Clerk's clock nothing can be told apart from a lag, and nothing may be deleted.
+  // Without Clerk's clock an absence looks like a lag, and nothing may be deleted.
   if (clock.startedAt === undefined || clock.latest === undefined) return false
   if (row.clerkUpdatedAt === null) return row.isDayOld
   return (

@@ -10,7 +10,7 @@ import { countRows } from '../db/users.ts'
 import { SyncError } from '../errors.ts'
 import type { InstanceCheck } from './instance.ts'
 
-/** Applies what is pending. Gives the catalog the table then has. Throws what `migrate` throws. */
+/** Applies pending migrations. Returns the catalogue afterwards. Throws what `migrate` throws. */
 export async function migrateTable(database: Database): Promise<{ catalog: TableCatalog; applied: number }> {
   const { applied } = await migrate(database)
   return { catalog: await readCatalog(database.db), applied }

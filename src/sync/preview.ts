@@ -46,7 +46,7 @@ async function showPlan(pass: PassContext, plan: Batch): Promise<Finding> {
   }
 }
 
-/** So many rows are read at a time to be shown. */
+/** How many rows are read in one query to be shown. */
 const rowsAtOnce = 1000
 
 /** Shows the rows as a dry run's deletions, or as the ones that it would not make. */

@@ -86,7 +86,7 @@ async function executeUnderLease(
   const { database, log } = deps
   deps.onPhase?.('migrating')
   const { catalog, applied } = await migrateTable(database)
-  // A single user's run gets its line at once, whoever holds the lease: the guard counts what it deletes.
+  // A single user's run gets its line at once, also while another run holds the lease, since the guard counts its deletions.
   const { trigger, options, tick } = request
   const approveDeletes = options.approveDeletes ?? null
   const line = { pass: run.findings.pass, trigger, instanceId: instance.instanceId, approveDeletes }

@@ -26,7 +26,7 @@ export interface Report {
   readonly error: { readonly kind: string; readonly message: string; readonly hint?: string } | null
 }
 
-/** What a run comes to, told by its findings, its error, and whether it had written anything by then. */
+/** The status of a run, from its findings, its error, and whether it had written anything by then. */
 export function statusOf(findings: Findings, policy: Policy, error: unknown, hasWritten: boolean): Status {
   if (error !== undefined) return statusOfError(error, hasWritten)
   if (findings.isPartial()) return 'partial'

@@ -10,7 +10,7 @@ import { tryIncrementalPass } from './step-up.ts'
 
 /** Where a pass leaves things. */
 export interface PassEnd {
-  /** Undefined unless the pass met its end. */
+  /** Undefined unless the pass completed. */
   readonly checkpoint?: Checkpoint | undefined
   /** The hold on deletions that the pass has ended. */
   readonly endedHold?: string | undefined

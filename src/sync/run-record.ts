@@ -13,7 +13,7 @@ import { asOperatingError } from './operating-error.ts'
 import type { Report } from './report.ts'
 import type { Run } from './run-state.ts'
 
-/** How long it may take; without it the lease is free 30 s later. */
+/** How long the record may take, ms. Without it the lease is free 30 s later. */
 const recordMsMax = { usual: 10_000, stopped: 3000 }
 
 /** Writes the end of a run with that lease. Returns the failure if that was not possible. */

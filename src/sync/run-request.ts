@@ -44,7 +44,7 @@ export interface RunDeps {
 export interface RunOutcome {
   readonly report: Report
   readonly rejections: readonly Rejection[]
-  /** What the run ended with, undefined if it met its end. */
+  /** The error that ended the run, undefined if it completed. */
   readonly error: unknown
   /** False if Clerk could not be read to the end. */
   readonly complete: boolean

@@ -1,6 +1,6 @@
 // Users who hold each other's values: two have swapped their addresses, or many have handed theirs on in a circle. Under a
 // unique constraint no order of single writes leads there, so they are written in one transaction: first the columns in
-// question are blanked in all of their rows, then each row gets its right values. The rule: nobody else's row is touched,
+// question are blanked in all of their rows, then each row gets its right values. The rule: no other row is touched,
 // and a blank is never committed.
 
 import { type Executor, savepoint, WriteError } from '../db/database.ts'
@@ -66,7 +66,7 @@ export async function settleTogether(
         stuck,
       }
     } catch (error) {
-      // A lock, or a constraint that speaks at the commit: nothing of it was kept, and nobody is to blame by name.
+      // A lock, or a constraint that is checked at the commit: nothing was written, and no single user is the cause.
       if (error instanceof WriteError) return nobody
       if (!(error instanceof Stuck)) throw error
       for (const [id, failure] of error.members) stuck.set(id, failure)
@@ -88,7 +88,7 @@ async function writeTogether(
   ) => writeParts(tx, writes, write, stuck, stuckMax)
   const writesOf = (hasRow: boolean) =>
     group.filter((member) => member.hasRow === hasRow).map((member) => member.write)
-  // What a deferred constraint refuses must be known before the commit, or nobody could tell whom it refuses.
+  // A deferred constraint is checked before the commit, or it could not be said whose row it refuses.
   await checkAtOnce(tx)
   const blanked = await inParts(writesOf(true), (inner, part) => blankUsers(inner, part, columns, by))
   if (stuck.size > 0) throw new Stuck(stuck)

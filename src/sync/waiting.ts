@@ -1,7 +1,7 @@
 // Deliveries that a unique constraint refused a moment ago, since another user's row still held the value. The delivery of
 // that other user is on its way: once it comes, both are written together. Only a memory of this process, and a small one:
 // what is lost with it, the next pass settles. No row is blanked to make room for a delivery: that row's user may have the
-// value by right, where a constraint is stricter than Clerk, and nobody could tell what to write there instead.
+// value by right, where a constraint is stricter than Clerk, and no other value could be written there.
 import type { WriteError } from '../db/database.ts'
 import type { DesiredUser } from '../db/schema.ts'
 

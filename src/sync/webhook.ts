@@ -44,7 +44,7 @@ const tries = { lock: 2, 'deletion-lock': 2 }
 /** Every tombstone is younger than that. */
 const always = Number.NEGATIVE_INFINITY
 
-/** So many rounds find out who of a few is kept from being written; Svix waits for the answer. */
+/** How many rounds may search for the users that cannot be written, while Svix waits for the answer. */
 const roundsMax = 4
 
 /**

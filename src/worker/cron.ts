@@ -8,7 +8,7 @@ import { createTask } from 'node-cron'
 export interface Reading {
   /** The time on the wall of the schedule's time zone, ms, as if it were UTC. */
   readonly wallMs: number
-  /** A clock that nobody sets, ms. */
+  /** A monotonic clock, ms. */
   readonly monotonicMs: number
 }
 
@@ -24,9 +24,9 @@ export interface Cron {
 const secondMs = 1000
 const minuteMs = 60 * secondMs
 const hourMs = 60 * minuteMs
-/** Whoever has slept for longer than this has missed a tick of any schedule worth the name. */
+/** After a longer sleep every schedule counts as due. */
 const scannedMsMax = 40 * 24 * hourMs
-/** So many ticks ahead show the shortest time between two: a working day of hours, a week of days. */
+/** How many upcoming ticks are inspected to find the shortest interval. 12 covers `0 9-17 * * *` and daily schedules with a gap at the weekend. */
 const ticksAhead = 12
 
 /** Throws what node-cron throws for an expression that it does not know or that is never due. */
@@ -59,8 +59,8 @@ function matcherOf(expression: string): (wallMs: number) => boolean {
 }
 
 /**
- * The times on the wall since the last reading. Where the clock has gone forward, by itself or because it was set, those
- * that it went through or past; where it has gone back, those that lie in the time that has really gone by.
+ * The wall-clock times since the last reading. If the clock moved forward, by itself or because it was set, those between
+ * the two readings; if it was set back, those within the time that really elapsed.
  */
 function spanOf(last: Reading, now: Reading): { after: number; upTo: number } {
   const elapsedMs = now.monotonicMs - last.monotonicMs

@@ -42,7 +42,7 @@ export interface ScheduleDeps {
 
 /** How long a full pass that is due waits for the lease, and how often it looks. */
 export interface Waits {
-  /** After so long it leaves its turn to the next tick. */
+  /** After this long the pass is left to the next tick. */
   readonly leaseWaitMs: number
   readonly leasePollMs: number
 }

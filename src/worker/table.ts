@@ -1,4 +1,4 @@
-// The table as the worker finds it: made ready at start, and looked at whenever somebody asks whether it still is. A
+// The table as the worker finds it: prepared at start, and checked again for each readiness request. A
 // table that is bound and up to date takes webhooks at once, also while Clerk is away.
 import { setTimeout as delay } from 'node:timers/promises'
 import type { ClerkClient } from '../clerk/api.ts'

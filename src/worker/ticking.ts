@@ -6,9 +6,9 @@ import { type Cron, createWall, type Reading } from './cron.ts'
 export interface Clocks {
   /** ms since 1970. */
   now(): number
-  /** A clock that nobody sets, ms. */
+  /** A monotonic clock, ms. */
   monotonic(): number
-  /** Calls back after so many ms, unless cancelled by the function that it returns. */
+  /** Calls back after `milliseconds`. Returns a function that cancels it. */
   after(milliseconds: number, call: () => void): () => void
 }
 
@@ -55,7 +55,7 @@ export function startTicking<Name extends string>(
     }
     const due = [...crons].filter(([, cron]) => cron.isDue(last, now)).map(([name]) => name)
     last = now
-    // To the next full second of the clock, so that a tick is met when it begins.
+    // To the next full second of the clock, so that a tick is seen when it begins.
     cancel = clocks.after(1000 - (now.time % 1000), look)
     if (due.length > 0) onDue(new Set(due))
   }

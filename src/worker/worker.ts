@@ -28,12 +28,12 @@ export interface WorkerParts {
   readonly log: Log
   /** Aborted by the first signal. */
   readonly signal: AbortSignal
-  /** Told the port once it listens. */
+  /** Called with the port once the server listens. */
   readonly onListening?: (port: number) => void
   readonly waits?: ScheduleDeps['waits']
 }
 
-/** What is still under way so long after a signal is cut off. Orchestrators kill after 10 s, or 30. */
+/** How long work may continue after a signal, ms. Orchestrators kill after 10 s, or 30. */
 const shutdownMsMax = 7000
 
 /**

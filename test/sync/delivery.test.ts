@@ -111,7 +111,7 @@ describe('a delivery', () => {
     expect(await receiver.deletion(id)).toBe('absent')
     const [tombstone] = await db.sql`
       select run_id, deleted_at > now() - interval '1 minute' as blocks from clerk_sync.tombstones where clerk_id = ${id}`
-    expect(tombstone).toEqual({ run_id: null, young: true })
+    expect(tombstone).toEqual({ run_id: null, blocks: true })
   })
 
   test('of a deletion keeps row and late news as they are under upsert-only', async () => {

@@ -4,7 +4,7 @@
 //
 //   page 1   a b c d e         cursor d: the last user strictly older than the last
 //   page 2           e f g h   repeats e, or the pages no longer overlap
-//   page 3                 h   brings nobody new: the end
+//   page 3                 h   has no new user: the end
 import type { ClerkClient, ListAnswer } from '../../clerk/api.ts'
 import type { ReadableUser } from '../../clerk/user.ts'
 import { isSyncError, SyncError } from '../../errors.ts'
