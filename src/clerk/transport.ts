@@ -75,71 +75,36 @@ export function createTransport(options: TransportOptions): Transport {
   const limits = { ...defaultLimits, ...options.limits }
   const { controller, release } = linkedAbortController(options.signal)
   const { signal } = controller
-  const proxy = options.proxy === undefined ? undefined : openProxy(options.proxy)
-  const fetchAnswer = options.fetch ?? proxy?.fetch ?? fetch
+  const sender = createSender(options, limits, signal)
   const rateLimiter = createRateLimiter(
     options.requestsPer10s ?? defaultRequestsPer10s(options.secretKey),
     signal,
   )
   const requests = { total: 0, throttled: 0 }
 
-  const send = async (url: URL, headers: Headers, deadline: number, bytesMax: number) => {
-    requests.total++
-    const restMs = Math.max(1, Math.ceil(deadline - performance.now()))
-    return withTimeout(signal, Math.min(limits.requestMs, restMs), (whole) =>
-      withTimeout(whole, limits.silenceMs, async (ended, restart) => {
-        // A redirect would carry the request to a server that nobody configured.
-        const response = await fetchAnswer(url, { headers, redirect: 'manual', signal: ended })
-        restart()
-        const { status } = response
-        const body = await readText(response, status === 200 ? bytesMax : answerBytesMax, restart)
-        return { status, headers: response.headers, body }
-      }),
-    )
-  }
-
   const attempt = async <T>(
     asked: { url: URL; deadline: number; tryNumber: number },
     read: Reader<T>,
   ): Promise<Answer<T>> => {
     const { url, deadline, tryNumber } = asked
-    const sent = headersOf(options.secretKey)
+    const headers = headersOf(options.secretKey)
     if (tryNumber > 1) await enter(deadline)
-    const bytesMax = read.bytesMax ?? answerBytesMax
-    const { status, headers, body } = await send(url, sent, deadline, bytesMax).catch((error: unknown) => {
-      signal.throwIfAborted()
-      throw unreachable(error, proxy !== undefined)
-    })
-    const date = dateOf(headers.get('date'))
-    if (status === 429) {
+    requests.total++
+    const response = await sender.send(url, headers, deadline, read.bytesMax ?? answerBytesMax)
+    const date = dateOf(response.headers.get('date'))
+    if (response.status === 429) {
       requests.throttled++
-      rateLimiter.pause(retryAfterMs(headers.get('retry-after'), date) ?? 1000 * 2 ** (tryNumber - 1))
+      const retryAfter = retryAfterMs(response.headers.get('retry-after'), date)
+      rateLimiter.pause(retryAfter ?? 1000 * 2 ** (tryNumber - 1))
       rateLimiter.requireEndOfPause(deadline)
     }
-    const json = body === undefined ? undefined : parseJson(body)
-    const failure = statusFailure(status)
-    if (failure !== undefined) {
-      const denied = status === 404 && read.notFound !== undefined && isNotFoundError(json)
-      if (denied && read.notFound !== undefined) return { value: read.notFound(), date }
-      throw failure
-    }
-    if (body === undefined) throw new UnexpectedAnswer(`it is longer than ${bytesMax >> 20} MB`, true)
-    const value = json === undefined ? undefined : read.body(json)
-    if (value === undefined) throw new UnexpectedAnswer(read.what)
-    return { value, date }
+    return { value: readValue(response, read), date }
   }
 
-  const waitFor = async <T>(what: string, wait: Promise<T>): Promise<T> => {
-    const end = options.onWait?.(what)
-    try {
-      return await wait
-    } finally {
-      end?.()
-    }
-  }
   const enter = (deadline: number) => {
     const isPaused = rateLimiter.isPaused()
-    return waitFor(
+    return announced(
+      options.onWait,
       isPaused ? "the end of Clerk's rate limit" : 'its turn in the request budget',
       rateLimiter.enter(deadline),
     )
@@ -147,7 +112,11 @@ export function createTransport(options: TransportOptions): Transport {
 
   const request = <T>(question: Question<T>): Promise<Answer<T>> =>
     enter(performance.now() + limits.totalMs).then(() =>
-      waitFor(`Clerk's answer (${question.path.replace(/user_\w+$/, '{id}')})`, ask(question)),
+      announced(
+        options.onWait,
+        `Clerk's answer (${question.path.replace(/user_\w+$/, '{id}')})`,
+        ask(question),
+      ),
     )
 
   const ask = async <T>(question: Question<T>): Promise<Answer<T>> => {
@@ -164,14 +133,7 @@ export function createTransport(options: TransportOptions): Transport {
           url.search = question.parameters?.().toString() ?? ''
           return attempt({ url, deadline, tryNumber }, question.read)
         },
-        {
-          retries: limits.tries - 1,
-          minTimeout: limits.firstRetryMs,
-          maxTimeout: Math.min(5000, limits.totalMs),
-          randomize: true,
-          signal,
-          shouldRetry: askAgain,
-        },
+        { ...retriesOf(limits), signal, shouldRetry: askAgain },
       )
     } catch (error) {
       throw error instanceof UnexpectedAnswer ? error.final() : error
@@ -183,10 +145,77 @@ export function createTransport(options: TransportOptions): Transport {
     requests,
     close() {
       release()
-      proxy?.close()
+      sender.close()
       controller.abort(new SyncError('aborted', 'the run has ended'))
     },
   }
+}
+
+/** Waits, and says so before and after. */
+async function announced<T>(onWait: TransportOptions['onWait'], what: string, wait: Promise<T>): Promise<T> {
+  const end = onWait?.(what)
+  try {
+    return await wait
+  } finally {
+    end?.()
+  }
+}
+
+const retriesOf = (limits: Limits) => ({
+  retries: limits.tries - 1,
+  minTimeout: limits.firstRetryMs,
+  maxTimeout: Math.min(5000, limits.totalMs),
+  randomize: true,
+})
+
+/** An answer of Clerk's; `body` is undefined where it was longer than it may be. */
+interface Received {
+  readonly status: number
+  readonly headers: Headers
+  readonly body: string | undefined
+}
+
+/** Sends requests within their limits of time and size, without a retry. */
+function createSender(options: TransportOptions, limits: Limits, signal: AbortSignal) {
+  const proxy = options.proxy === undefined ? undefined : openProxy(options.proxy)
+  const fetchAnswer = options.fetch ?? proxy?.fetch ?? fetch
+  return {
+    /** Throws the signal's reason, or why Clerk cannot be reached. */
+    async send(url: URL, headers: Headers, deadline: number, bytesMax: number): Promise<Received> {
+      const restMs = Math.max(1, Math.ceil(deadline - performance.now()))
+      const answer = withTimeout(signal, Math.min(limits.requestMs, restMs), (whole) =>
+        withTimeout(whole, limits.silenceMs, async (ended, restart) => {
+          // A redirect would carry the request to a server that nobody configured.
+          const response = await fetchAnswer(url, { headers, redirect: 'manual', signal: ended })
+          restart()
+          const { status } = response
+          const body = await readText(response, status === 200 ? bytesMax : answerBytesMax, restart)
+          return { status, headers: response.headers, body }
+        }),
+      )
+      return answer.catch((error: unknown) => {
+        signal.throwIfAborted()
+        throw unreachable(error, proxy !== undefined)
+      })
+    },
+    close: () => proxy?.close(),
+  }
+}
+
+/** Reads the answer. Throws `SyncError` for another status than 200, and `UnexpectedAnswer`. */
+function readValue<T>({ status, body }: Received, read: Reader<T>): T {
+  const json = body === undefined ? undefined : parseJson(body)
+  const failure = statusFailure(status)
+  if (failure !== undefined) {
+    if (status === 404 && read.notFound !== undefined && isNotFoundError(json)) return read.notFound()
+    throw failure
+  }
+  if (body === undefined) {
+    throw new UnexpectedAnswer(`it is longer than ${(read.bytesMax ?? answerBytesMax) >> 20} MB`, true)
+  }
+  const value = json === undefined ? undefined : read.body(json)
+  if (value === undefined) throw new UnexpectedAnswer(read.what)
+  return value
 }
 
 /** The headers of a request. Throws `configuration` for a key that is no header value, without a cause: it has the key. */
