@@ -3,7 +3,10 @@ import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
   test: {
-    include: ['test/sync/{plan,guard,report,difference,deletion-policy}.test.ts', 'test/clerk/user.test.ts'],
+    include: [
+      'test/sync/{plan,guard,report,known-difference,deletion-policy}.test.ts',
+      'test/clerk/user.test.ts',
+    ],
     setupFiles: ['test/mutation/setup.ts'],
   },
 })
